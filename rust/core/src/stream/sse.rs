@@ -1,0 +1,24 @@
+//! Server-sent events.
+use super::Frame;
+use crate::error::Error;
+/// placeholder
+#[derive(Debug)]
+pub struct SseParser {}
+impl SseParser {
+    /// placeholder
+    pub fn new(_max: usize) -> Self {
+        Self {}
+    }
+    /// placeholder
+    pub fn feed(
+        &mut self,
+        _bytes: &[u8],
+        _f: impl FnMut(Frame<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        Ok(())
+    }
+    /// placeholder
+    pub fn finish(&mut self, _f: impl FnMut(Frame<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! The providers' wire formats: pure functions between the [`model`](crate::model) and bytes.
+//!
+//! One file for each format, one [`Wire`] implementation in each. Nothing here does I/O or reads a clock.
+
+pub mod anthropic;
+pub mod body;
+pub mod gemini;
+pub mod ollama;
+pub mod openai;
+pub mod status;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::{
+    error::Error,
+    model::{Assembly, ChatRequest, EmbedRequest, Embeddings, Response},
+    stream::{Frame, Framing},
+};
+
+pub use status::RateLimits;
+
+/// An encoded request, still without base URL, key and connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The path below the base URL, with its query, as `/chat/completions`.
+    pub path: String,
+    /// The JSON body.
+    pub body: Bytes,
+}
+
+/// How the key goes into a request: the header's name, and what stands before the key in its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyHeader {
+    /// The header's name in lower case.
+    pub name: &'static str,
+    /// What stands before the key, as `Bearer `.
+    pub prefix: &'static str,
+}
+
+/// What one embedding request may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EmbedLimits {
+    /// At most this many texts.
+    pub texts: usize,
+    /// At most this many characters in all; a safe bound below the provider's bound in tokens.
+    pub chars: usize,
+}
+
+/// One provider's format: encodes requests, decodes answers, decodes streams, maps errors.
+pub trait Wire: Send + Sync + std::fmt::Debug {
+    /// The provider's name in messages and telemetry, as `openai`.
+    fn name(&self) -> &'static str;
+
+    /// How the key is sent.
+    fn key_header(&self) -> KeyHeader;
+
+    /// Headers that every request carries, besides key and content type.
+    fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
+    /// How a streamed answer is framed.
+    fn framing(&self) -> Framing;
+
+    /// Encodes a chat request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for an option that this provider does not have, naming
+    /// the nearest thing that works; [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) for a message that
+    /// it cannot carry.
+    fn encode_chat(&self, request: &ChatRequest) -> Result<Encoded, Error>;
+
+    /// Decodes a whole answer of status 200.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) if it is none, or the mapped error if it carries one.
+    fn decode_chat(&self, body: &[u8]) -> Result<Response, Error>;
+
+    /// A decoder of one streamed answer.
+    fn stream_decoder(&self) -> Box<dyn StreamDecoder>;
+
+    /// What one embedding request may hold; `None` if the provider has no embeddings.
+    fn embed_limits(&self) -> Option<EmbedLimits>;
+
+    /// Encodes one batch of texts.
+    ///
+    /// # Errors
+    /// As [`Wire::encode_chat`].
+    fn encode_embed(&self, request: &EmbedRequest) -> Result<Encoded, Error>;
+
+    /// Decodes the vectors of a batch, in the order of its `count` texts.
+    ///
+    /// # Errors
+    /// As [`Wire::decode_chat`]; also when vectors are missing, twice there or of different lengths.
+    fn decode_embed(&self, body: &[u8], count: usize) -> Result<Embeddings, Error>;
+
+    /// Maps an answer of an error status. Retry-After and request id are read from the headers by the caller.
+    fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Error;
+}
+
+/// Decodes one streamed answer, frame by frame.
+pub trait StreamDecoder: Send {
+    /// Takes a frame and tells `answer` what is in it. Unknown events and fields are ignored.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) for a frame that is not what the format says, or the mapped
+    /// error if the frame carries one.
+    fn frame(&mut self, frame: Frame<'_>, answer: &mut Assembly) -> Result<(), Error>;
+}
