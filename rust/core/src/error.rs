@@ -222,31 +222,18 @@ pub fn excerpt(body: &[u8]) -> String {
 
 /// Replaces runs that look like API keys by `[redacted]`.
 pub fn redact(text: &str) -> String {
-    const MARKS: [&str; 8] = [
-        "sk-", "sk_", "AIza", "gsk_", "xai-", "hf_", "pplx-", "nvapi-",
-    ];
-    let is_key =
-        |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '*' || c == '.';
+    const MARKS: [&str; 8] = ["sk-", "sk_", "AIza", "gsk_", "xai-", "hf_", "pplx-", "nvapi-"];
+    let is_key = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '*' || c == '.';
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some((at, mark)) = MARKS
-        .iter()
-        .filter_map(|m| rest.find(m).map(|at| (at, *m)))
-        .min_by_key(|(at, _)| *at)
+    while let Some((at, mark)) = MARKS.iter().filter_map(|m| rest.find(m).map(|at| (at, *m))).min_by_key(|(at, _)| *at)
     {
         let (before, from) = rest.split_at(at);
         let end = from.find(|c| !is_key(c)).unwrap_or(from.len());
-        let starts_word = !before
-            .chars()
-            .next_back()
-            .is_some_and(|c| c.is_ascii_alphanumeric());
+        let starts_word = !before.chars().next_back().is_some_and(|c| c.is_ascii_alphanumeric());
         let (run, after) = from.split_at(end);
         out.push_str(before);
-        out.push_str(if starts_word && run.len() >= mark.len() + 8 {
-            "[redacted]"
-        } else {
-            run
-        });
+        out.push_str(if starts_word && run.len() >= mark.len() + 8 { "[redacted]" } else { run });
         rest = after;
     }
     out.push_str(rest);
@@ -259,11 +246,7 @@ mod tests {
 
     #[test]
     fn excerpt_is_short_single_line_and_keyless() {
-        let body = format!(
-            "<html>\n\n<b>sk-{}</b> {}",
-            "a".repeat(40),
-            "x".repeat(5000)
-        );
+        let body = format!("<html>\n\n<b>sk-{}</b> {}", "a".repeat(40), "x".repeat(5000));
         let text = excerpt(body.as_bytes());
         assert!(text.starts_with("<html> <b>[redacted]</b> xx"), "{text}");
         assert!(text.chars().count() <= 201 && !text.contains('\n'));
@@ -271,10 +254,7 @@ mod tests {
 
     #[test]
     fn redact_keeps_ordinary_words() {
-        assert_eq!(
-            redact("risk-averse task-oriented-planning sk-ip"),
-            "risk-averse task-oriented-planning sk-ip"
-        );
+        assert_eq!(redact("risk-averse task-oriented-planning sk-ip"), "risk-averse task-oriented-planning sk-ip");
         assert_eq!(redact("key AIzaSyD-1234567890abc."), "key [redacted]");
     }
 }

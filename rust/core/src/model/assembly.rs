@@ -65,14 +65,8 @@ impl Assembly {
             return;
         }
         match self.response.parts.last_mut() {
-            Some(Part::Thinking {
-                text,
-                signature: None,
-            }) => text.push_str(piece),
-            _ => self.response.parts.push(Part::Thinking {
-                text: piece.to_owned(),
-                signature: None,
-            }),
+            Some(Part::Thinking { text, signature: None }) => text.push_str(piece),
+            _ => self.response.parts.push(Part::Thinking { text: piece.to_owned(), signature: None }),
         }
         self.events.push(Event::Thinking(piece.into()));
     }
@@ -83,13 +77,8 @@ impl Assembly {
             return;
         }
         match self.response.parts.last_mut() {
-            Some(Part::Thinking { signature, .. }) => {
-                signature.get_or_insert_default().push_str(piece)
-            }
-            _ => self.response.parts.push(Part::Thinking {
-                text: String::new(),
-                signature: Some(piece.to_owned()),
-            }),
+            Some(Part::Thinking { signature, .. }) => signature.get_or_insert_default().push_str(piece),
+            _ => self.response.parts.push(Part::Thinking { text: String::new(), signature: Some(piece.to_owned()) }),
         }
     }
 
@@ -100,9 +89,7 @@ impl Assembly {
         }
         match self.response.parts.last_mut() {
             Some(Part::Refusal { text }) => text.push_str(piece),
-            _ => self.response.parts.push(Part::Refusal {
-                text: piece.to_owned(),
-            }),
+            _ => self.response.parts.push(Part::Refusal { text: piece.to_owned() }),
         }
         self.events.push(Event::Refusal(piece.into()));
     }
@@ -116,24 +103,13 @@ impl Assembly {
     /// A tool call begins. An empty id is made up, so that results can refer to it.
     pub fn tool_start(&mut self, slot: ToolSlot, id: &str, name: &str, signature: Option<&str>) {
         let index = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
-        let id = if id.is_empty() {
-            format!("call_{index}")
-        } else {
-            id.to_owned()
-        };
-        self.events.push(Event::ToolCallStart {
-            index,
-            id: id.as_str().into(),
-            name: name.into(),
-        });
+        let id = if id.is_empty() { format!("call_{index}") } else { id.to_owned() };
+        self.events.push(Event::ToolCallStart { index, id: id.as_str().into(), name: name.into() });
         let key = match slot {
             ToolSlot::Index(key) => Some(key),
             ToolSlot::Last => None,
         };
-        self.calls.push(OpenCall {
-            key,
-            part: self.response.parts.len(),
-        });
+        self.calls.push(OpenCall { key, part: self.response.parts.len() });
         self.response.parts.push(Part::ToolCall(ToolCall {
             id,
             name: name.to_owned(),
@@ -171,10 +147,7 @@ impl Assembly {
         if let Some(Part::ToolCall(call)) = part.and_then(|at| self.response.parts.get_mut(at)) {
             call.arguments.push_str(piece);
             let index = u32::try_from(index).unwrap_or(u32::MAX);
-            self.events.push(Event::ToolCallDelta {
-                index,
-                arguments: piece.into(),
-            });
+            self.events.push(Event::ToolCallDelta { index, arguments: piece.into() });
         }
     }
 
@@ -257,10 +230,7 @@ mod tests {
         let response = answer.into_response();
         assert_eq!(response.finish_reason, Some(FinishReason::Length));
         let call = response.tool_calls().next().cloned().unwrap();
-        assert_eq!(
-            (call.id.as_str(), call.arguments.as_str()),
-            ("call_0", "{}")
-        );
+        assert_eq!((call.id.as_str(), call.arguments.as_str()), ("call_0", "{}"));
     }
 
     #[test]
@@ -273,10 +243,7 @@ mod tests {
         answer.tool_arguments(ToolSlot::Index(0), "]");
         answer.finish("stop");
         let response = answer.into_response();
-        let arguments: Vec<_> = response
-            .tool_calls()
-            .map(|call| call.arguments.clone())
-            .collect();
+        let arguments: Vec<_> = response.tool_calls().map(|call| call.arguments.clone()).collect();
         assert_eq!(arguments, ["[0]", "[1]"]);
         assert_eq!(response.finish_reason, Some(FinishReason::ToolCalls));
     }
@@ -292,13 +259,6 @@ mod tests {
         answer.text("c");
         assert_eq!(answer.events().count(), 4);
         let response = answer.into_response();
-        assert_eq!(
-            (
-                response.text().as_str(),
-                response.thinking().as_str(),
-                response.parts.len()
-            ),
-            ("abc", "hm", 3)
-        );
+        assert_eq!((response.text().as_str(), response.thinking().as_str(), response.parts.len()), ("abc", "hm", 3));
     }
 }

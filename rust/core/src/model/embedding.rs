@@ -48,11 +48,7 @@ impl Embeddings {
     /// [`ErrorKind::Malformed`] when its length differs from the others' or is 0.
     pub fn push(&mut self, vector: &[f32]) -> Result<(), Error> {
         if vector.is_empty() || (self.dims != 0 && vector.len() != self.dims) {
-            let message = format!(
-                "vectors of {} and {} numbers in one answer",
-                self.dims,
-                vector.len()
-            );
+            let message = format!("vectors of {} and {} numbers in one answer", self.dims, vector.len());
             return Err(Error::new(ErrorKind::Malformed, message));
         }
         self.dims = vector.len();
@@ -66,10 +62,7 @@ impl Embeddings {
     /// [`ErrorKind::Malformed`] when the batches' vectors differ in length.
     pub fn append(&mut self, mut batch: Self) -> Result<(), Error> {
         if self.dims != 0 && batch.dims != 0 && self.dims != batch.dims {
-            let message = format!(
-                "batches with vectors of {} and {} numbers",
-                self.dims, batch.dims
-            );
+            let message = format!("batches with vectors of {} and {} numbers", self.dims, batch.dims);
             return Err(Error::new(ErrorKind::Malformed, message));
         }
         self.dims = self.dims.max(batch.dims);
@@ -78,10 +71,7 @@ impl Embeddings {
             self.model = batch.model;
         }
         self.usage = match (self.usage, batch.usage) {
-            (Some(a), Some(b)) => Some(Usage {
-                input: a.input + b.input,
-                ..a
-            }),
+            (Some(a), Some(b)) => Some(Usage { input: a.input + b.input, ..a }),
             (a, b) => a.or(b),
         };
         Ok(())

@@ -149,10 +149,7 @@ pub enum Part {
 impl Part {
     /// A text part with no cache mark.
     pub fn text(text: impl Into<String>) -> Self {
-        Self::Text {
-            text: text.into(),
-            cache: None,
-        }
+        Self::Text { text: text.into(), cache: None }
     }
 }
 
@@ -172,12 +169,7 @@ pub struct Message {
 impl Message {
     /// A message of one text.
     pub fn text(role: Role, text: impl Into<String>) -> Self {
-        Self {
-            role,
-            content: vec![Part::text(text)],
-            name: None,
-            as_parts: false,
-        }
+        Self { role, content: vec![Part::text(text)], name: None, as_parts: false }
     }
 
     /// The text if the message is one plain text and nothing else.

@@ -95,9 +95,9 @@ pub struct Options {
 
 fn in_range(name: &str, value: Option<f64>, low: f64, high: f64) -> Result<(), Error> {
     match value {
-        Some(v) if !(low..=high).contains(&v) => Err(Error::invalid(format!(
-            "{name} must be a number from {low} to {high}, not {v}"
-        ))),
+        Some(v) if !(low..=high).contains(&v) => {
+            Err(Error::invalid(format!("{name} must be a number from {low} to {high}, not {v}")))
+        }
         _ => Ok(()),
     }
 }
@@ -116,9 +116,7 @@ impl Options {
             return Err(Error::invalid("max_tokens must be at least 1"));
         }
         if self.stop.iter().any(String::is_empty) {
-            return Err(Error::invalid(
-                "stop must hold no empty text: it would end every answer at once",
-            ));
+            return Err(Error::invalid("stop must hold no empty text: it would end every answer at once"));
         }
         for tool in &self.tools {
             if tool.name.is_empty() {
@@ -128,9 +126,7 @@ impl Options {
         if let Some(ToolChoice::Named(name)) = &self.tool_choice
             && !self.tools.iter().any(|tool| tool.name == *name)
         {
-            return Err(Error::invalid(format!(
-                "tool_choice names {name:?}, which is not among the tools"
-            )));
+            return Err(Error::invalid(format!("tool_choice names {name:?}, which is not among the tools")));
         }
         Ok(())
     }

@@ -43,8 +43,9 @@ impl FinishReason {
     /// The common reason for any provider's spelling, in any case. One table for all providers.
     pub fn parse(raw: &str) -> Self {
         match raw.to_ascii_lowercase().as_str() {
-            "stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "complete"
-            | "completed" | "finished" => Self::Stop,
+            "stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "complete" | "completed" | "finished" => {
+                Self::Stop
+            }
             "length"
             | "max_tokens"
             | "max_output_tokens"
@@ -116,11 +117,7 @@ impl Response {
     }
 
     fn joined<'a>(&'a self, pick: impl Fn(&'a Part) -> Option<&'a String>) -> String {
-        self.parts
-            .iter()
-            .filter_map(pick)
-            .map(String::as_str)
-            .collect()
+        self.parts.iter().filter_map(pick).map(String::as_str).collect()
     }
 
     /// The tool calls of the answer, in order.

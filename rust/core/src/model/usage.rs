@@ -19,17 +19,9 @@ pub struct Usage {
 
 impl Usage {
     /// Splits OpenAI-like inclusive totals: `prompt` holds `cache_read` and `cache_write`, `completion` holds `reasoning`.
-    pub fn from_inclusive(
-        prompt: u64,
-        cache_read: u64,
-        cache_write: u64,
-        completion: u64,
-        reasoning: u64,
-    ) -> Self {
+    pub fn from_inclusive(prompt: u64, cache_read: u64, cache_write: u64, completion: u64, reasoning: u64) -> Self {
         Self {
-            input: prompt
-                .saturating_sub(cache_read)
-                .saturating_sub(cache_write),
+            input: prompt.saturating_sub(cache_read).saturating_sub(cache_write),
             cache_read,
             cache_write,
             cache_write_1h: 0,

@@ -48,11 +48,7 @@ impl Parser {
     ///
     /// # Errors
     /// What `on_frame` returned, or [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) for a frame over the limit.
-    pub fn feed(
-        &mut self,
-        bytes: &[u8],
-        on_frame: impl FnMut(Frame<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub fn feed(&mut self, bytes: &[u8], on_frame: impl FnMut(Frame<'_>) -> Result<(), Error>) -> Result<(), Error> {
         match self {
             Self::Sse(parser) => parser.feed(bytes, on_frame),
             Self::NdJson(parser) => parser.feed(bytes, on_frame),
@@ -63,10 +59,7 @@ impl Parser {
     ///
     /// # Errors
     /// What `on_frame` returned.
-    pub fn finish(
-        &mut self,
-        on_frame: impl FnMut(Frame<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub fn finish(&mut self, on_frame: impl FnMut(Frame<'_>) -> Result<(), Error>) -> Result<(), Error> {
         match self {
             Self::Sse(parser) => parser.finish(on_frame),
             Self::NdJson(parser) => parser.finish(on_frame),

@@ -10,11 +10,7 @@ impl NdJsonParser {
         Self {}
     }
     /// placeholder
-    pub fn feed(
-        &mut self,
-        _bytes: &[u8],
-        _f: impl FnMut(Frame<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub fn feed(&mut self, _bytes: &[u8], _f: impl FnMut(Frame<'_>) -> Result<(), Error>) -> Result<(), Error> {
         Ok(())
     }
     /// placeholder

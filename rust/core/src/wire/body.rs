@@ -20,11 +20,7 @@ impl<'a> ObjectWriter<'a> {
     /// Opens an object.
     pub fn new(out: &'a mut Vec<u8>) -> Self {
         out.push(b'{');
-        Self {
-            out,
-            extra: None,
-            empty: true,
-        }
+        Self { out, extra: None, empty: true }
     }
 
     /// Opens an object in which `extra` wins over every other field.
@@ -121,23 +117,16 @@ pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
 /// The error for an option that a provider does not have.
 #[cold]
 pub fn unsupported(provider: &'static str, option: &str, instead: &str) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("{option} is not supported by {provider}; {instead}"),
-    )
-    .with_provider(provider)
-    .with_param(option.to_owned())
+    Error::new(ErrorKind::Unsupported, format!("{option} is not supported by {provider}; {instead}"))
+        .with_provider(provider)
+        .with_param(option.to_owned())
 }
 
 /// The error for an answer that is not what the provider's format says, with a short excerpt of it.
 #[cold]
 pub fn malformed(provider: &'static str, what: &str, body: &[u8]) -> Error {
     let excerpt = crate::error::excerpt(body);
-    let shown = if excerpt.is_empty() {
-        "an empty body".to_owned()
-    } else {
-        format!("got: {excerpt}")
-    };
+    let shown = if excerpt.is_empty() { "an empty body".to_owned() } else { format!("got: {excerpt}") };
     Error::new(ErrorKind::Malformed, format!("{what}; {shown}")).with_provider(provider)
 }
 
@@ -148,10 +137,7 @@ mod tests {
 
     #[test]
     fn extra_wins_and_no_key_is_there_twice() {
-        let extra = json!({"b": 2, "messages": []})
-            .as_object()
-            .cloned()
-            .unwrap();
+        let extra = json!({"b": 2, "messages": []}).as_object().cloned().unwrap();
         let mut out = Vec::new();
         let mut body = ObjectWriter::with_extra(&mut out, &extra);
         body.field("a", "é\"\n");

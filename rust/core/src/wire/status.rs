@@ -34,20 +34,13 @@ const SPENT: [&str; 8] = [
 ];
 
 /// Codes that mean "the prompt is too long".
-const TOO_LONG: [&str; 3] = [
-    "context_length_exceeded",
-    "string_above_max_length",
-    "model_context_window_exceeded",
-];
+const TOO_LONG: [&str; 3] = ["context_length_exceeded", "string_above_max_length", "model_context_window_exceeded"];
 
 impl StatusError {
     /// The error's kind, from status, code and type; never from the text of the message.
     pub fn kind(&self, status: u16) -> ErrorKind {
         let named = |names: &[&str]| {
-            [&self.code, &self.error_type]
-                .into_iter()
-                .flatten()
-                .any(|given| names.contains(&given.as_str()))
+            [&self.code, &self.error_type].into_iter().flatten().any(|given| names.contains(&given.as_str()))
         };
         if named(&["overloaded_error"]) {
             return ErrorKind::Overloaded;
@@ -80,9 +73,7 @@ impl StatusError {
         };
         let hint = match kind {
             ErrorKind::Authentication => " (check the API key)",
-            ErrorKind::Quota => {
-                " (the account's quota is used up: check plan and billing; waiting will not help)"
-            }
+            ErrorKind::Quota => " (the account's quota is used up: check plan and billing; waiting will not help)",
             ErrorKind::NotFound => " (check the model's name and the base URL)",
             _ => "",
         };
@@ -101,25 +92,12 @@ impl StatusError {
 
 /// Any one of several headers, as text.
 fn header<'a>(headers: &'a HeaderMap, names: &[&str]) -> Option<&'a str> {
-    names
-        .iter()
-        .find_map(|name| headers.get(*name))
-        .and_then(|value| value.to_str().ok())
-        .map(str::trim)
+    names.iter().find_map(|name| headers.get(*name)).and_then(|value| value.to_str().ok()).map(str::trim)
 }
 
 /// The provider's id of a request.
 pub fn request_id(headers: &HeaderMap) -> Option<&str> {
-    header(
-        headers,
-        &[
-            "x-request-id",
-            "request-id",
-            "apim-request-id",
-            "x-amzn-requestid",
-            "cf-ray",
-        ],
-    )
+    header(headers, &["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "cf-ray"])
 }
 
 /// How long the provider asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date. `now` is for the date.
@@ -127,11 +105,7 @@ pub fn request_id(headers: &HeaderMap) -> Option<&str> {
 /// A zero is not trusted (Azure sends `retry-after-ms: 0` beside `retry-after: 1`).
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let number = |name| header(headers, &[name]).and_then(|text| text.parse::<f64>().ok());
-    let seconds = |seconds: f64| {
-        Duration::try_from_secs_f64(seconds)
-            .ok()
-            .filter(|wait| !wait.is_zero())
-    };
+    let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok().filter(|wait| !wait.is_zero());
     if let Some(wait) = number("retry-after-ms").and_then(|ms| seconds(ms / 1000.0)) {
         return Some(wait);
     }
@@ -151,11 +125,7 @@ pub fn parse_go_duration(text: &str) -> Option<Duration> {
     let mut seconds = 0.0;
     while !rest.is_empty() {
         let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
-        let (unit, next) = after.split_at(
-            after
-                .find(|c: char| c.is_ascii_digit())
-                .unwrap_or(after.len()),
-        );
+        let (unit, next) = after.split_at(after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len()));
         let scale = match unit {
             "ns" => 1e-9,
             "us" | "µs" => 1e-6,
@@ -193,8 +163,7 @@ impl RateLimits {
     ///
     /// `now` is for resets given as a moment in time (Anthropic).
     pub fn from_headers(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
-        let number =
-            |names: &[&str]| header(headers, names).and_then(|text| text.parse::<u64>().ok());
+        let number = |names: &[&str]| header(headers, names).and_then(|text| text.parse::<u64>().ok());
         let reset = |names: &[&str]| header(headers, names).and_then(|text| parse_reset(text, now));
         let limits = Self {
             limit_requests: number(&[
@@ -224,10 +193,7 @@ impl RateLimits {
                 "anthropic-ratelimit-tokens-remaining",
                 "x-ratelimit-remaining-tokens-minute",
             ]),
-            reset_tokens: reset(&[
-                "x-ratelimit-reset-tokens",
-                "anthropic-ratelimit-tokens-reset",
-            ]),
+            reset_tokens: reset(&["x-ratelimit-reset-tokens", "anthropic-ratelimit-tokens-reset"]),
         };
         (limits != Self::default()).then_some(limits)
     }
@@ -274,15 +240,7 @@ mod tests {
     use http::HeaderValue;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(k, v)| {
-                (
-                    http::HeaderName::from_static(k),
-                    HeaderValue::from_str(v).unwrap(),
-                )
-            })
-            .collect()
+        pairs.iter().map(|(k, v)| (http::HeaderName::from_static(k), HeaderValue::from_str(v).unwrap())).collect()
     }
 
     fn at(seconds: u64) -> SystemTime {
@@ -291,19 +249,10 @@ mod tests {
 
     #[test]
     fn go_durations() {
-        for (text, seconds) in [
-            ("12ms", 0.012),
-            ("17.5s", 17.5),
-            ("0s", 0.0),
-            ("20m52.666s", 1252.666),
-            ("1h0m3s", 3603.0),
-            ("48", 48.0),
-        ] {
-            assert_eq!(
-                parse_go_duration(text),
-                Some(Duration::from_secs_f64(seconds)),
-                "{text}"
-            );
+        for (text, seconds) in
+            [("12ms", 0.012), ("17.5s", 17.5), ("0s", 0.0), ("20m52.666s", 1252.666), ("1h0m3s", 3603.0), ("48", 48.0)]
+        {
+            assert_eq!(parse_go_duration(text), Some(Duration::from_secs_f64(seconds)), "{text}");
         }
         for text in ["s", "5 s", "-1s", "1d", "nan", "1e400"] {
             assert_eq!(parse_go_duration(text), None, "{text}");
@@ -312,60 +261,36 @@ mod tests {
 
     #[test]
     fn retry_after_in_every_spelling() {
-        assert_eq!(
-            retry_after(&headers(&[("retry-after", "2")]), at(0)),
-            Some(Duration::from_secs(2))
-        );
+        assert_eq!(retry_after(&headers(&[("retry-after", "2")]), at(0)), Some(Duration::from_secs(2)));
         let azure = headers(&[("retry-after", "1"), ("retry-after-ms", "0")]);
         assert_eq!(retry_after(&azure, at(0)), Some(Duration::from_secs(1)));
-        assert_eq!(
-            retry_after(&headers(&[("retry-after-ms", "250")]), at(0)),
-            Some(Duration::from_millis(250))
-        );
+        assert_eq!(retry_after(&headers(&[("retry-after-ms", "250")]), at(0)), Some(Duration::from_millis(250)));
         let date = headers(&[("retry-after", "Thu, 01 Jan 1970 00:01:00 GMT")]);
         assert_eq!(retry_after(&date, at(50)), Some(Duration::from_secs(10)));
         assert_eq!(retry_after(&date, at(70)), None);
-        assert_eq!(
-            retry_after(&headers(&[("retry-after", "soon")]), at(0)),
-            None
-        );
+        assert_eq!(retry_after(&headers(&[("retry-after", "soon")]), at(0)), None);
     }
 
     #[test]
     fn rate_limits_of_openai_and_anthropic() {
-        let openai = headers(&[
-            ("x-ratelimit-remaining-requests", "99"),
-            ("x-ratelimit-reset-requests", "6m0s"),
-        ]);
+        let openai = headers(&[("x-ratelimit-remaining-requests", "99"), ("x-ratelimit-reset-requests", "6m0s")]);
         let limits = RateLimits::from_headers(&openai, at(0)).unwrap();
-        assert_eq!(
-            (limits.remaining_requests, limits.reset_requests),
-            (Some(99), Some(Duration::from_secs(360)))
-        );
+        assert_eq!((limits.remaining_requests, limits.reset_requests), (Some(99), Some(Duration::from_secs(360))));
         let anthropic = headers(&[
             ("anthropic-ratelimit-tokens-limit", "80000"),
             ("anthropic-ratelimit-tokens-reset", "2026-11-24T03:34:35Z"),
         ]);
         let limits = RateLimits::from_headers(&anthropic, at(1_795_491_275 - 9)).unwrap();
-        assert_eq!(
-            (limits.limit_tokens, limits.reset_tokens),
-            (Some(80_000), Some(Duration::from_secs(9)))
-        );
+        assert_eq!((limits.limit_tokens, limits.reset_tokens), (Some(80_000), Some(Duration::from_secs(9))));
         assert_eq!(RateLimits::from_headers(&HeaderMap::new(), at(0)), None);
     }
 
     #[test]
     fn a_spent_quota_is_not_retried_and_text_never_decides() {
-        let spent = StatusError {
-            code: Some("insufficient_quota".into()),
-            ..Default::default()
-        };
+        let spent = StatusError { code: Some("insufficient_quota".into()), ..Default::default() };
         let error = spent.into_error("openai", 429);
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::Quota, false));
-        let busy = StatusError {
-            message: "context length service down".into(),
-            ..Default::default()
-        };
+        let busy = StatusError { message: "context length service down".into(), ..Default::default() };
         assert_eq!(busy.kind(503), ErrorKind::Overloaded);
         assert!(StatusError::default().into_error("openai", 408).retryable());
     }
