@@ -5,7 +5,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::model::Response;
+use crate::model::{Embeddings, Response};
 
 /// What went wrong, in the caller's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,6 +73,7 @@ struct Inner {
     attempts: u32,
     elapsed: Option<Duration>,
     partial: Option<Box<Response>>,
+    embedded: Vec<(usize, Embeddings)>,
 }
 
 /// What went wrong, with everything the caller can act on. One word wide, so that `Result`s stay small.
@@ -124,6 +125,7 @@ impl Error {
             attempts: 0,
             elapsed: None,
             partial: None,
+            embedded: Vec::new(),
         }))
     }
 
@@ -175,6 +177,18 @@ impl Error {
     #[must_use]
     pub fn with_partial(mut self, partial: Response) -> Self {
         self.0.partial = Some(Box::new(partial));
+        self
+    }
+
+    /// The batches of an embedding call that had come before another one failed, each with the place of its first text.
+    pub fn embedded(&self) -> &[(usize, Embeddings)] {
+        &self.0.embedded
+    }
+
+    /// Sets [`Error::embedded`].
+    #[must_use]
+    pub fn with_embedded(mut self, embedded: Vec<(usize, Embeddings)>) -> Self {
+        self.0.embedded = embedded;
         self
     }
 

@@ -179,6 +179,31 @@ impl Assembly {
         self.events.push(Event::Finish(reason));
     }
 
+    /// Puts a whole answer in, as if it had been streamed in as few pieces as possible.
+    pub fn replay(&mut self, response: &Response) {
+        self.meta(&response.id, &response.model);
+        for part in &response.parts {
+            match part {
+                Part::Text { text, .. } => self.text(text),
+                Part::Thinking { text, signature } => {
+                    self.thinking(text);
+                    self.signature(signature.as_deref().unwrap_or(""));
+                }
+                Part::Refusal { text } => self.refusal(text),
+                Part::ToolCall(call) => {
+                    self.tool_start(ToolSlot::Last, &call.id, &call.name, call.signature.as_deref());
+                    self.tool_arguments(ToolSlot::Last, &call.arguments);
+                }
+                other => self.part(other.clone()),
+            }
+        }
+        if let Some(usage) = response.usage {
+            self.usage(usage);
+        }
+        self.finish(response.raw_finish_reason.as_deref().unwrap_or(""));
+        self.end();
+    }
+
     /// The format's own sign of the end was seen.
     pub fn end(&mut self) {
         self.ended = true;

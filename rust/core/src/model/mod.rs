@@ -3,6 +3,7 @@
 mod assembly;
 mod embedding;
 mod event;
+pub mod json;
 mod message;
 mod options;
 mod response;

@@ -1,0 +1,115 @@
+//! Embeds any number of texts: split at the provider's limits, some batches at once, order kept.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::task::JoinSet;
+
+use super::{Completed, Endpoint, Meta, unary::post};
+use crate::{
+    error::{Error, ErrorKind},
+    http::Pool,
+    model::{EmbedRequest, Embeddings},
+    wire::{EmbedLimits, body::unsupported},
+};
+
+/// Batches under way at once, for one call.
+const AT_ONCE: usize = 4;
+
+/// Embeds the texts of `request`, however many.
+///
+/// # Errors
+/// Any [`ErrorKind`]. When a batch fails for good the others are stopped, and the vectors that have come already are in
+/// [`Error::embedded`].
+pub async fn embed(
+    endpoint: Arc<Endpoint>,
+    pool: Arc<Pool>,
+    request: EmbedRequest,
+) -> Result<Completed<Embeddings>, Error> {
+    let wire = endpoint.wire.clone();
+    let Some(limits) = wire.embed_limits() else {
+        return Err(unsupported(wire.name(), "embed", "use an OpenAI, Gemini or Ollama embedding model"));
+    };
+    let EmbedRequest { model, inputs, dimensions, task_type, extra } = request;
+    let mut waiting = batches(inputs, limits).into_iter();
+    let mut running: JoinSet<(usize, Result<Completed<Embeddings>, Error>)> = JoinSet::new();
+    let mut done: BTreeMap<usize, Embeddings> = BTreeMap::new();
+    let mut meta: Option<Meta> = None;
+    let mut attempts = 0;
+    loop {
+        while running.len() < AT_ONCE
+            && let Some((start, inputs)) = waiting.next()
+        {
+            let count = inputs.len();
+            let batch = EmbedRequest {
+                model: model.clone(),
+                inputs,
+                dimensions,
+                task_type: task_type.clone(),
+                extra: extra.clone(),
+            };
+            let outgoing = endpoint.post(wire.encode_embed(&batch)?, false)?;
+            let (endpoint, pool) = (endpoint.clone(), pool.clone());
+            running.spawn(async move {
+                let decode = |body: &bytes::Bytes| endpoint.wire.decode_embed(body, count);
+                (start, post(&endpoint, &pool, &outgoing, decode).await)
+            });
+        }
+        let Some(joined) = running.join_next().await else { break };
+        let (start, outcome) = joined.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+        match outcome {
+            Ok(completed) => {
+                attempts += completed.meta.attempts;
+                done.insert(start, completed.value);
+                meta = Some(completed.meta);
+            }
+            Err(error) => return Err(error.with_embedded(done.into_iter().collect())),
+        }
+    }
+    let mut whole = Embeddings::default();
+    for batch in done.into_values() {
+        whole.append(batch).map_err(|error| error.with_provider(wire.name()))?;
+    }
+    let Some(mut meta) = meta else { return Err(Error::invalid("embed needs at least one text")) };
+    meta.attempts = attempts;
+    if let Some(usage) = &whole.usage {
+        meta.metrics.set_tokens(usage.prompt_tokens(), 0);
+    }
+    Ok(Completed { value: whole, meta })
+}
+
+/// Cuts the texts into batches within the limits, each with the place of its first text.
+fn batches(inputs: Vec<String>, limits: EmbedLimits) -> Vec<(usize, Vec<String>)> {
+    let mut batches: Vec<(usize, Vec<String>)> = Vec::new();
+    let mut chars = 0_usize;
+    for (place, text) in inputs.into_iter().enumerate() {
+        let length = text.chars().count();
+        match batches.last_mut() {
+            Some((_, batch)) if batch.len() < limits.texts && chars + length <= limits.chars => {
+                chars += length;
+                batch.push(text);
+            }
+            _ => {
+                chars = length;
+                batches.push((place, vec![text]));
+            }
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(lengths: &[usize], texts: usize, chars: usize) -> Vec<(usize, usize)> {
+        let inputs = lengths.iter().map(|n| "é".repeat(*n)).collect();
+        batches(inputs, EmbedLimits { texts, chars }).iter().map(|(start, batch)| (*start, batch.len())).collect()
+    }
+
+    #[test]
+    fn batches_keep_within_both_limits() {
+        assert_eq!(split(&[1; 5], 2, 100), [(0, 2), (2, 2), (4, 1)]);
+        assert_eq!(split(&[5, 5, 5, 20, 1], 100, 10), [(0, 2), (2, 1), (3, 1), (4, 1)]);
+        assert_eq!(split(&[], 100, 10), []);
+    }
+}

@@ -1,0 +1,168 @@
+//! Where a provider's calls go and what they carry: base URL, key, headers, limits. Holds no connection, so it survives
+//! event loops, threads and forks.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, header,
+    uri::{PathAndQuery, Scheme},
+};
+
+use super::{RetryPolicy, Timeouts};
+use crate::{
+    error::{Error, ErrorKind},
+    http::{ACCEPT_ENCODING, HttpSettings, Origin, Outgoing},
+    wire::{Encoded, Wire},
+};
+
+/// What an [`Endpoint`] is made from.
+#[derive(Clone)]
+pub struct EndpointConfig {
+    /// The provider's wire format.
+    pub wire: Arc<dyn Wire>,
+    /// The base URL, as `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// The key; `None` sends none.
+    pub api_key: Option<String>,
+    /// Further headers; they win over ours.
+    pub headers: Vec<(String, String)>,
+    /// How connections are made.
+    pub settings: HttpSettings,
+    /// The limits on a call's time.
+    pub timeouts: Timeouts,
+    /// When failed calls are tried again.
+    pub retry: RetryPolicy,
+}
+
+/// A provider's address, ready for calls.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// The provider's wire format.
+    pub wire: Arc<dyn Wire>,
+    /// How connections are made.
+    pub settings: HttpSettings,
+    /// The limits on a call's time.
+    pub timeouts: Timeouts,
+    /// When failed calls are tried again.
+    pub retry: RetryPolicy,
+    pub(super) origin: Origin,
+    base_url: String,
+    prefix: String,
+    query: Option<String>,
+    headers: HeaderMap,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The headers hold the key.
+        f.debug_struct("Endpoint").field("wire", &self.wire.name()).field("base_url", &self.base_url).finish()
+    }
+}
+
+fn configuration(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Configuration, message)
+}
+
+/// A header from outside; the message names the header and never its value, which may be a secret.
+fn header_pair(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
+    let name = HeaderName::from_str(name).map_err(|_| configuration(format!("{name:?} is not a valid header name")))?;
+    let value = HeaderValue::from_str(value).map_err(|_| {
+        configuration(format!("the value of the header {name} has a line break or a character that cannot be sent"))
+    })?;
+    Ok((name, value))
+}
+
+impl Endpoint {
+    /// Checks everything that can be checked without a connection.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] for a base URL, key or header that cannot be used.
+    pub fn new(config: EndpointConfig) -> Result<Self, Error> {
+        let EndpointConfig { wire, base_url, api_key, headers: extra, settings, timeouts, retry } = config;
+        let uri: Uri = base_url.parse().map_err(|_| configuration(format!("{base_url:?} is not a valid base URL")))?;
+        let tls = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            _ => return Err(configuration(format!("{base_url:?}: a base URL begins with https:// or http://"))),
+        };
+        let authority = uri.authority().cloned().ok_or_else(|| configuration("the base URL has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(configuration("the base URL must not hold a user or password; pass them as a header"));
+        }
+
+        let mut headers = HeaderMap::with_capacity(8 + extra.len());
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPT_ENCODING));
+        let agent = concat!("edgequake-llm/", env!("CARGO_PKG_VERSION"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        for (name, value) in wire.headers() {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        if let Some(key) = api_key {
+            let key_header = wire.key_header();
+            let mut value = HeaderValue::from_str(&format!("{}{key}", key_header.prefix)).map_err(|_| {
+                configuration("the API key has a line break or a character that cannot be sent in a header; strip it")
+            })?;
+            value.set_sensitive(true);
+            headers.insert(HeaderName::from_static(key_header.name), value);
+        }
+        for (name, value) in &extra {
+            let (name, value) = header_pair(name, value)?;
+            headers.insert(name, value);
+        }
+        Ok(Self {
+            wire,
+            settings,
+            timeouts,
+            retry,
+            origin: Origin { tls, authority },
+            prefix: uri.path().trim_end_matches('/').to_owned(),
+            query: uri.query().map(str::to_owned),
+            base_url,
+            headers,
+        })
+    }
+
+    /// The base URL as given. Holds no secret.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// The same endpoint with other limits on a call's time.
+    #[must_use]
+    pub fn with_timeouts(&self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self.clone() }
+    }
+
+    /// The same endpoint with further headers for one call.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] for a header that cannot be sent.
+    pub fn with_headers(&self, extra: &[(String, String)]) -> Result<Self, Error> {
+        let mut endpoint = self.clone();
+        for (name, value) in extra {
+            let (name, value) = header_pair(name, value)?;
+            endpoint.headers.insert(name, value);
+        }
+        Ok(endpoint)
+    }
+
+    /// A `POST` of an encoded request. A stream asks for no compression: compressors hold tokens back.
+    pub(super) fn post(&self, encoded: Encoded, stream: bool) -> Result<Outgoing, Error> {
+        let mut path = format!("{}{}", self.prefix, encoded.path);
+        if let Some(query) = &self.query {
+            path.push(if path.contains('?') { '&' } else { '?' });
+            path.push_str(query);
+        }
+        let path: PathAndQuery = path
+            .parse()
+            .map_err(|_| Error::invalid("the model's name or the base URL gives a path that cannot be sent"))?;
+        let mut headers = self.headers.clone();
+        if stream {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        let body: Bytes = encoded.body;
+        Ok(Outgoing { method: Method::POST, path, headers, body })
+    }
+}

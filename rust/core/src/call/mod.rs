@@ -1,0 +1,64 @@
+//! One call from start to end: send, wait, retry, decode, time, cancel.
+//!
+//! Every call is one future. Dropping it takes the request back at once: over HTTP/1.1 the connection closes, over
+//! HTTP/2 the stream is reset and the connection lives on.
+
+mod embed;
+mod endpoint;
+mod queue;
+mod retry;
+mod stream;
+mod timeouts;
+mod unary;
+
+use http::{HeaderMap, Version};
+
+pub use embed::embed;
+pub use endpoint::{Endpoint, EndpointConfig};
+pub use queue::{Next, Outcome, Receiver, Sender, queue};
+pub use retry::RetryPolicy;
+pub use stream::stream;
+pub use timeouts::Timeouts;
+pub use unary::chat;
+
+use crate::{metrics::Metrics, wire::RateLimits};
+
+/// What a call brought, besides its answer.
+#[derive(Debug, Clone)]
+pub struct Meta {
+    /// Requests sent, the failed ones included.
+    pub attempts: u32,
+    /// The provider's id of the last request.
+    pub request_id: Option<String>,
+    /// What is left of the provider's allowances.
+    pub rate_limits: Option<RateLimits>,
+    /// The answer's headers.
+    pub headers: HeaderMap,
+    /// The HTTP version that the answer came over.
+    pub version: Version,
+    /// What it took.
+    pub metrics: Metrics,
+}
+
+/// An answer and what it took.
+#[derive(Debug, Clone)]
+pub struct Completed<T> {
+    /// The answer.
+    pub value: T,
+    /// What it took.
+    pub meta: Meta,
+}
+
+/// A try that failed, and what that means for another one.
+#[derive(Debug)]
+struct Failed {
+    error: crate::Error,
+    /// A kept connection was dead: the request was never seen.
+    stale: bool,
+}
+
+impl From<crate::Error> for Failed {
+    fn from(error: crate::Error) -> Self {
+        Self { error, stale: false }
+    }
+}

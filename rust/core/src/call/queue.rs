@@ -1,0 +1,172 @@
+//! The bounded queue between a call and its reader.
+//!
+//! The call puts in whole batches and stops reading the socket while the queue is full, so that a slow reader slows the
+//! sender down and memory stays flat. The reader takes whole batches too: one lock for each batch, not for each event.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    mem,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
+
+use super::Completed;
+use crate::{
+    error::Error,
+    http::lock,
+    model::{Event, Response},
+};
+
+/// The queue is full at this many events …
+const MAX_EVENTS: usize = 1024;
+/// … or at this many bytes.
+const MAX_BYTES: usize = 256 << 10;
+
+/// How a streamed call ended.
+pub type Outcome = Result<Box<Completed<Response>>, Error>;
+
+#[derive(Debug, Default)]
+struct State {
+    events: VecDeque<Event>,
+    bytes: usize,
+    outcome: Option<Outcome>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+/// The call's end.
+#[derive(Debug)]
+pub struct Sender(Arc<Mutex<State>>);
+
+/// The reader's end.
+#[derive(Debug)]
+pub struct Receiver {
+    shared: Arc<Mutex<State>>,
+    taken: VecDeque<Event>,
+}
+
+/// An empty queue.
+pub fn queue() -> (Sender, Receiver) {
+    let shared = Arc::new(Mutex::new(State::default()));
+    (Sender(shared.clone()), Receiver { shared, taken: VecDeque::new() })
+}
+
+impl Sender {
+    /// Puts events in, even into a full queue: what came in one piece of the socket is kept together.
+    pub fn push(&self, events: impl Iterator<Item = Event>) {
+        let reader = {
+            let mut state = lock(&self.0);
+            for event in events {
+                state.bytes += event.size();
+                state.events.push_back(event);
+            }
+            state.reader.take()
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Whether events may be put in now.
+    pub fn has_room(&self) -> bool {
+        let state = lock(&self.0);
+        state.events.len() < MAX_EVENTS && state.bytes < MAX_BYTES
+    }
+
+    /// Waits until the reader has made room.
+    pub async fn room(&self) {
+        poll_fn(|cx| {
+            let mut state = lock(&self.0);
+            if state.events.len() < MAX_EVENTS && state.bytes < MAX_BYTES {
+                return Poll::Ready(());
+            }
+            state.writer = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The call is over.
+    pub fn finish(self, outcome: Outcome) {
+        let reader = {
+            let mut state = lock(&self.0);
+            state.outcome = Some(outcome);
+            state.reader.take()
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+/// What the reader gets next.
+#[derive(Debug)]
+pub enum Next {
+    /// An event.
+    Event(Event),
+    /// The end, with the whole answer or the error. Comes once.
+    End(Outcome),
+}
+
+impl Receiver {
+    /// The next event if one is already on this side: no lock, no waiting.
+    pub fn buffered(&mut self) -> Option<Event> {
+        self.taken.pop_front()
+    }
+
+    /// The next event or the end; registers the waker where neither is there. `None` after the end was handed out.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        if let Some(event) = self.taken.pop_front() {
+            return Poll::Ready(Next::Event(event));
+        }
+        let (writer, outcome) = {
+            let mut state = lock(&self.shared);
+            mem::swap(&mut self.taken, &mut state.events);
+            state.bytes = 0;
+            let outcome = if self.taken.is_empty() { state.outcome.take() } else { None };
+            if self.taken.is_empty() && outcome.is_none() {
+                state.reader = Some(cx.waker().clone());
+            }
+            (state.writer.take(), outcome)
+        };
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        match (self.taken.pop_front(), outcome) {
+            (Some(event), _) => Poll::Ready(Next::Event(event)),
+            (None, Some(outcome)) => Poll::Ready(Next::End(outcome)),
+            (None, None) => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_until_read_and_in_order() {
+        let (sender, mut receiver) = queue();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(receiver.poll_next(&mut cx).is_pending());
+        sender.push((0..MAX_EVENTS).map(|n| Event::Text(n.to_string().into())));
+        assert!(!sender.has_room());
+        sender.finish(Err(Error::invalid("over")));
+        for n in 0..MAX_EVENTS {
+            let Poll::Ready(Next::Event(Event::Text(text))) = receiver.poll_next(&mut cx) else { panic!("{n}") };
+            assert_eq!(text, n.to_string());
+        }
+        assert!(matches!(receiver.poll_next(&mut cx), Poll::Ready(Next::End(Err(_)))));
+        assert!(receiver.poll_next(&mut cx).is_pending());
+    }
+
+    #[test]
+    fn few_large_events_fill_it_too() {
+        let (sender, mut receiver) = queue();
+        sender.push(std::iter::once(Event::Text("x".repeat(MAX_BYTES).into())));
+        assert!(!sender.has_room());
+        assert!(receiver.poll_next(&mut Context::from_waker(Waker::noop())).is_ready());
+        assert!(sender.has_room());
+    }
+}

@@ -1,0 +1,237 @@
+//! A call whose answer comes in pieces.
+
+use std::{future::Future, pin::pin, sync::Arc};
+
+use bytes::Bytes;
+use http::header;
+use tokio::time::{Instant, Sleep};
+
+use super::{
+    Completed, Endpoint, Failed, Sender,
+    retry::Retry,
+    timeouts::Clock,
+    unary::{again, collect, meta, open, with_head},
+};
+use crate::{
+    error::{Error, ErrorKind},
+    http::{Answer, Outgoing, Pool},
+    metrics::Metrics,
+    model::{Assembly, ChatRequest, Event, Response},
+    stream::Parser,
+    wire::body::malformed,
+};
+
+/// How much of an answer is kept to show in an error.
+const EXCERPT: usize = 1024;
+
+/// A streamed chat call: events go to `sender` as they come, and its end is the last thing it is told.
+///
+/// A failure before the first event was handed over is tried again; after it, never: the request would be billed twice
+/// and the text would come twice.
+pub async fn stream(endpoint: Arc<Endpoint>, pool: Arc<Pool>, request: ChatRequest, sender: Sender) {
+    let outcome = run(&endpoint, &pool, request, &sender).await;
+    sender.finish(outcome.map(Box::new).map_err(|error| error.with_provider(endpoint.wire.name())));
+}
+
+async fn run(
+    endpoint: &Endpoint,
+    pool: &Arc<Pool>,
+    request: ChatRequest,
+    sender: &Sender,
+) -> Result<Completed<Response>, Error> {
+    let outgoing = endpoint.post(endpoint.wire.encode_chat(&request)?, true)?;
+    drop(request);
+    let clock = Clock::start(endpoint.timeouts);
+    let mut retry = Retry::new(endpoint.retry);
+    loop {
+        let mut reading = Reading { endpoint, clock: &clock, sender, delivered: false, metrics: Metrics::default() };
+        match reading.attempt(pool, &outgoing).await {
+            Ok(mut completed) => {
+                completed.meta.attempts = retry.attempts();
+                return Ok(completed);
+            }
+            Err(failed) if reading.delivered => return Err(failed.error.with_attempts(retry.attempts())),
+            Err(failed) => again(endpoint, &clock, &mut retry, failed).await?,
+        }
+    }
+}
+
+/// One try at reading a stream.
+struct Reading<'a> {
+    endpoint: &'a Endpoint,
+    clock: &'a Clock,
+    sender: &'a Sender,
+    delivered: bool,
+    metrics: Metrics,
+}
+
+impl Reading<'_> {
+    async fn attempt(&mut self, pool: &Arc<Pool>, outgoing: &Outgoing) -> Result<Completed<Response>, Failed> {
+        let sent = Instant::now();
+        let mut answer = open(self.endpoint, pool, outgoing, self.clock).await?;
+        let response = if comes_whole(&answer) {
+            let body = collect(&mut answer.body, self.clock, EXCERPT << 16).await?;
+            let decoded = self.endpoint.wire.decode_chat(&body);
+            let response = decoded.map_err(|error| with_head(error, &answer.headers, Some(answer.status.as_u16())))?;
+            self.replay(&response);
+            response
+        } else {
+            match self.read(&mut answer, sent).await {
+                Ok(response) => response,
+                Err(error) => return Err(with_head(error, &answer.headers, None).into()),
+            }
+        };
+        self.metrics.finish(self.clock.elapsed());
+        if let Some(usage) = &response.usage {
+            self.metrics.set_tokens(usage.prompt_tokens(), usage.completion_tokens());
+        }
+        let meta = meta(&answer, std::mem::take(&mut self.metrics));
+        // On its own task: the caller has all there is and need not wait for the connection to come free.
+        tokio::spawn(answer.body.drain());
+        Ok(Completed { value: response, meta })
+    }
+
+    /// A server that answered a stream's request with one whole answer.
+    fn replay(&mut self, response: &Response) {
+        let mut answer = Assembly::new();
+        answer.replay(response);
+        self.deliver(&mut answer);
+    }
+
+    /// Hands the new events over; returns whether one of them carries something.
+    fn deliver(&mut self, answer: &mut Assembly) -> bool {
+        let now = self.clock.elapsed();
+        let (mut carries, mut texts) = (false, 0);
+        let metrics = &mut self.metrics;
+        let events = answer.events();
+        if events.len() == 0 {
+            return false;
+        }
+        self.delivered = true;
+        self.sender.push(events.inspect(|event| {
+            carries |= event.carries();
+            if matches!(event, Event::Text(_) | Event::Thinking(_) | Event::ToolCallDelta { .. }) {
+                texts += 1;
+                metrics.add_output_tokens(1, now);
+            }
+        }));
+        carries
+    }
+
+    async fn read(&mut self, answer: &mut Answer, sent: Instant) -> Result<Response, Error> {
+        let wire = &self.endpoint.wire;
+        let mut decoder = wire.stream_decoder();
+        let mut parser = Parser::new(wire.framing());
+        let mut assembly = Assembly::new();
+        let mut head: Vec<u8> = Vec::new();
+        let mut frames = 0_u64;
+        let mut watch = Watch { phase: ErrorKind::FirstTokenTimeout, from: sent };
+        let mut timer = pin!(tokio::time::sleep_until(sent));
+        let failure = loop {
+            let piece = match watch.next(self.clock, timer.as_mut(), answer.body.next()).await {
+                Ok(piece) => piece,
+                Err(error) => break error,
+            };
+            let at_end = piece.is_none();
+            let fed = match piece {
+                None => parser.finish(|frame| {
+                    frames += 1;
+                    decoder.frame(frame, &mut assembly)
+                }),
+                Some(Ok(bytes)) => {
+                    keep_head(&mut head, &bytes);
+                    parser.feed(&bytes, |frame| {
+                        frames += 1;
+                        decoder.frame(frame, &mut assembly)
+                    })
+                }
+                Some(Err(error)) => break error,
+            };
+            if self.deliver(&mut assembly) {
+                watch = Watch { phase: ErrorKind::IdleTimeout, from: Instant::now() };
+            }
+            if let Err(error) = fed {
+                break error;
+            }
+            if assembly.is_ended() || (at_end && assembly.is_complete()) {
+                return Ok(assembly.into_response());
+            }
+            if at_end {
+                break if frames == 0 {
+                    malformed(wire.name(), "the answer is not a stream of events", &head)
+                } else {
+                    Error::new(ErrorKind::Connect, "the stream ended before its end")
+                };
+            }
+            if !self.sender.has_room() {
+                // The reader is slow, not the server: the time does not count against the idle limit.
+                let room = self.sender.room();
+                self.clock.within_total(room).await?;
+                watch.from = Instant::now();
+            }
+        };
+        Err(self.broken(failure, assembly))
+    }
+
+    /// Once something was delivered, a broken stream is an interruption that carries the text so far.
+    fn broken(&self, error: Error, assembly: Assembly) -> Error {
+        if !self.delivered {
+            return error;
+        }
+        let partial = assembly.into_response();
+        if error.kind() != ErrorKind::Connect {
+            return error.with_partial(partial);
+        }
+        let text = partial.text();
+        let message = format!("{} (after {} characters of text)", error.message(), text.chars().count());
+        Error::new(ErrorKind::Interrupted, message).with_partial(partial)
+    }
+}
+
+fn keep_head(head: &mut Vec<u8>, bytes: &Bytes) {
+    let room = EXCERPT.saturating_sub(head.len());
+    head.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
+}
+
+/// Whether the server ignored that a stream was asked for: it then says so by the content type.
+fn comes_whole(answer: &Answer) -> bool {
+    let content_type = answer.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let content_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    content_type == "application/json" || content_type == "text/html"
+}
+
+/// Watches over the silence between events with one timer that is only moved when it fires too early.
+struct Watch {
+    phase: ErrorKind,
+    from: Instant,
+}
+
+impl Watch {
+    async fn next<T>(
+        &self,
+        clock: &Clock,
+        mut timer: std::pin::Pin<&mut Sleep>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        let Some(deadline) = clock.deadline(self.phase, self.from) else { return Ok(work.await) };
+        let mut work = pin!(work);
+        std::future::poll_fn(|cx| {
+            if let std::task::Poll::Ready(value) = work.as_mut().poll(cx) {
+                return std::task::Poll::Ready(Ok(value));
+            }
+            // A deadline that has come nearer needs the timer moved at once; one that went further can wait until it
+            // fires.
+            if timer.deadline() > deadline.at {
+                timer.as_mut().reset(deadline.at);
+            }
+            while timer.as_mut().poll(cx).is_ready() {
+                if Instant::now() >= deadline.at {
+                    return std::task::Poll::Ready(Err(clock.expired(&deadline)));
+                }
+                timer.as_mut().reset(deadline.at);
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+}

@@ -1,0 +1,175 @@
+//! A call whose answer comes whole.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use super::{Completed, Endpoint, Failed, Meta, retry::Retry, timeouts::Clock};
+use crate::{
+    error::{Error, ErrorKind},
+    http::{Answer, Body, Outgoing, Pool, connect},
+    metrics::Metrics,
+    model::{ChatRequest, Response},
+    wire::{
+        RateLimits, Wire,
+        status::{request_id, retry_after},
+    },
+};
+
+/// The largest answer that is read whole.
+const MAX_BODY: usize = 512 << 20;
+
+/// A chat call.
+///
+/// # Errors
+/// Any [`ErrorKind`]; the error names the provider and tells how many requests were sent.
+pub async fn chat(
+    endpoint: Arc<Endpoint>,
+    pool: Arc<Pool>,
+    request: ChatRequest,
+) -> Result<Completed<Response>, Error> {
+    let wire = endpoint.wire.clone();
+    let outgoing = endpoint.post(wire.encode_chat(&request)?, false)?;
+    drop(request);
+    let mut completed = post(&endpoint, &pool, &outgoing, |body| {
+        let mut response = wire.decode_chat(body)?;
+        response.raw = body.clone();
+        Ok(response)
+    })
+    .await?;
+    if let Some(usage) = &completed.value.usage {
+        completed.meta.metrics.set_tokens(usage.prompt_tokens(), usage.completion_tokens());
+    }
+    Ok(completed)
+}
+
+/// Posts until it succeeds, fails for good or the tries are used up.
+pub(super) async fn post<T>(
+    endpoint: &Endpoint,
+    pool: &Arc<Pool>,
+    outgoing: &Outgoing,
+    decode: impl Fn(&Bytes) -> Result<T, Error>,
+) -> Result<Completed<T>, Error> {
+    let clock = Clock::start(endpoint.timeouts);
+    let mut retry = Retry::new(endpoint.retry);
+    loop {
+        match attempt(endpoint, pool, outgoing, &clock, &decode).await {
+            Ok((value, mut meta)) => {
+                meta.attempts = retry.attempts();
+                return Ok(Completed { value, meta });
+            }
+            Err(failed) => again(endpoint, &clock, &mut retry, failed).await?,
+        }
+    }
+}
+
+/// Waits before the next try, or gives up with the error of the last one.
+pub(super) async fn again(endpoint: &Endpoint, clock: &Clock, retry: &mut Retry, failed: Failed) -> Result<(), Error> {
+    let attempts = retry.attempts();
+    match retry.next(&failed.error, failed.stale, clock.left(), fastrand::f64()) {
+        Some(wait) if wait.is_zero() => Ok(()),
+        Some(wait) => {
+            tokio::time::sleep(wait).await;
+            Ok(())
+        }
+        None => Err(failed.error.with_provider(endpoint.wire.name()).with_attempts(attempts)),
+    }
+}
+
+async fn attempt<T>(
+    endpoint: &Endpoint,
+    pool: &Arc<Pool>,
+    outgoing: &Outgoing,
+    clock: &Clock,
+    decode: &impl Fn(&Bytes) -> Result<T, Error>,
+) -> Result<(T, Meta), Failed> {
+    let mut answer = open(endpoint, pool, outgoing, clock).await?;
+    let mut metrics = Metrics::default();
+    let body = collect(&mut answer.body, clock, MAX_BODY).await?;
+    metrics.record_first_token(clock.elapsed());
+    let value = decode(&body).map_err(|error| with_head(error, &answer.headers, Some(answer.status.as_u16())))?;
+    metrics.finish(clock.elapsed());
+    Ok((value, meta(&answer, metrics)))
+}
+
+/// Sends the request and returns an answer of a success status; any other status is an error.
+pub(super) async fn open(
+    endpoint: &Endpoint,
+    pool: &Arc<Pool>,
+    outgoing: &Outgoing,
+    clock: &Clock,
+) -> Result<Answer, Failed> {
+    let started = Instant::now();
+    let connection = clock.within(ErrorKind::ConnectTimeout, started, connect(pool, &endpoint.origin)).await??;
+    let sent = clock.within(ErrorKind::FirstTokenTimeout, Instant::now(), connection.send(outgoing)).await?;
+    let mut answer = sent.map_err(|failed| Failed { error: failed.error, stale: failed.stale })?;
+    if answer.status.is_success() {
+        return Ok(answer);
+    }
+    let body = collect(&mut answer.body, clock, 1 << 20).await.unwrap_or_default();
+    let error = status_error(endpoint.wire.as_ref(), &answer, &body);
+    Err(error.into())
+}
+
+fn status_error(wire: &dyn Wire, answer: &Answer, body: &[u8]) -> Error {
+    let status = answer.status.as_u16();
+    if answer.status.is_redirection() {
+        let message = format!("the server redirects elsewhere (status {status}); set base_url to where the API is");
+        return Error::new(ErrorKind::Api, message).with_status(status);
+    }
+    let mut error = wire.decode_error(status, &answer.headers, body);
+    if let Some(advice) = answer.headers.get("x-should-retry").and_then(|value| value.to_str().ok())
+        && error.kind() != ErrorKind::Quota
+    {
+        let retryable = match advice {
+            "true" => true,
+            "false" => false,
+            _ => error.retryable(),
+        };
+        error = error.with_retryable(retryable);
+    }
+    let wait = retry_after(&answer.headers, SystemTime::now());
+    with_head(error.with_retry_after(wait), &answer.headers, Some(status))
+}
+
+/// Adds what the answer's head tells to an error.
+pub(super) fn with_head(error: Error, headers: &HeaderMap, status: Option<u16>) -> Error {
+    let status = if error.status().is_some() { None } else { status };
+    error.with_request_id(request_id(headers).map(str::to_owned)).with_status(status)
+}
+
+/// Reads a body; the idle limit holds between its pieces.
+pub(super) async fn collect(body: &mut Body, clock: &Clock, limit: usize) -> Result<Bytes, Error> {
+    let mut whole = BytesMut::new();
+    let mut first = None;
+    loop {
+        let piece = clock.within(ErrorKind::IdleTimeout, Instant::now(), body.next()).await?;
+        match piece.transpose()? {
+            None => return Ok(first.unwrap_or_else(|| whole.freeze())),
+            Some(piece) if whole.is_empty() && first.is_none() => first = Some(piece),
+            Some(piece) => {
+                if let Some(first) = first.take() {
+                    whole.extend_from_slice(&first);
+                }
+                whole.extend_from_slice(&piece);
+                if whole.len() > limit {
+                    let message = format!("the answer is larger than {} MiB", limit >> 20);
+                    return Err(Error::new(ErrorKind::Malformed, message));
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn meta(answer: &Answer, metrics: Metrics) -> Meta {
+    Meta {
+        attempts: 1,
+        request_id: request_id(&answer.headers).map(str::to_owned),
+        rate_limits: RateLimits::from_headers(&answer.headers, SystemTime::now()),
+        headers: answer.headers.clone(),
+        version: answer.version,
+        metrics,
+    }
+}

@@ -1,0 +1,439 @@
+//! Messages, tools and options in the JSON shapes that people write them in.
+//!
+//! OpenAI's shapes are the common tongue and the canonical form; Anthropic's content blocks are understood too. What has
+//! a `type` that is not known here is kept as it is and passed through to the provider.
+
+use serde_json::{Value, json};
+
+use super::{
+    CacheControl, JsonObject, Media, Message, Part, Reasoning, ResponseFormat, Role, Tool, ToolCall, ToolChoice,
+};
+use crate::error::Error;
+
+fn text_of<'a>(object: &'a JsonObject, key: &str) -> Option<&'a str> {
+    object.get(key).and_then(Value::as_str)
+}
+
+fn string_of(object: &JsonObject, key: &str) -> String {
+    text_of(object, key).unwrap_or_default().to_owned()
+}
+
+/// A message from its JSON form.
+///
+/// # Errors
+/// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) naming what is wrong with it.
+pub fn message_from_json(object: &JsonObject) -> Result<Message, Error> {
+    let role = text_of(object, "role").ok_or_else(|| Error::invalid("a message needs a role"))?;
+    let role = parse_role(role)?;
+    let mut message =
+        Message { role, content: Vec::new(), name: text_of(object, "name").map(str::to_owned), as_parts: false };
+    if let Some(thinking) = text_of(object, "reasoning_content").or_else(|| text_of(object, "thinking")) {
+        message.content.push(Part::Thinking { text: thinking.to_owned(), signature: None });
+    }
+    let content = match object.get("content") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(text)) => vec![Part::text(text.as_str())],
+        Some(Value::Array(parts)) => {
+            message.as_parts = true;
+            parts.iter().map(part_from_json).collect::<Result<_, _>>()?
+        }
+        Some(_) => return Err(Error::invalid("a message's content is a text or a list of parts")),
+    };
+    if role == Role::Tool {
+        let id = text_of(object, "tool_call_id").unwrap_or_default().to_owned();
+        let name = text_of(object, "name").or_else(|| text_of(object, "tool_name")).map(str::to_owned);
+        let is_error = object.get("is_error").and_then(Value::as_bool).unwrap_or(false);
+        message.content.push(Part::ToolResult { id, name, content, is_error });
+        message.name = None;
+        return Ok(message);
+    }
+    message.content.extend(content);
+    if let Some(refusal) = text_of(object, "refusal") {
+        message.content.push(Part::Refusal { text: refusal.to_owned() });
+    }
+    if let Some(Value::Array(calls)) = object.get("tool_calls") {
+        for call in calls {
+            message.content.push(Part::ToolCall(tool_call_from_json(call)?));
+        }
+    }
+    if message.content.is_empty() && role != Role::Assistant {
+        return Err(Error::invalid(format!("the {} message has no content", role.as_str())));
+    }
+    Ok(message)
+}
+
+/// The role of that name.
+///
+/// # Errors
+/// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) listing the roles that there are.
+pub fn parse_role(name: &str) -> Result<Role, Error> {
+    Role::parse(name).ok_or_else(|| {
+        Error::invalid(format!("{name:?} is not a role; use system, developer, user, assistant or tool"))
+    })
+}
+
+fn tool_call_from_json(value: &Value) -> Result<ToolCall, Error> {
+    let object = value.as_object().ok_or_else(|| Error::invalid("a tool call is an object"))?;
+    let function = object.get("function").and_then(Value::as_object).unwrap_or(object);
+    let arguments = match function.get("arguments") {
+        None | Some(Value::Null) => "{}".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let name = text_of(function, "name").ok_or_else(|| Error::invalid("a tool call needs a name"))?;
+    let signature = text_of(object, "signature").map(str::to_owned);
+    Ok(ToolCall { id: string_of(object, "id"), name: name.to_owned(), arguments, signature })
+}
+
+fn cache_of(object: &JsonObject) -> Option<CacheControl> {
+    let cache = object.get("cache_control")?.as_object()?;
+    Some(CacheControl { ttl: text_of(cache, "ttl").map(str::to_owned) })
+}
+
+/// A URL as it is, or the data of a `data:` URL.
+pub fn media_from_url(url: &str) -> Media {
+    let data = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
+    match data {
+        Some((media_type, data)) => Media::Base64 { media_type: media_type.to_owned(), data: data.to_owned() },
+        None => Media::Url(url.to_owned()),
+    }
+}
+
+/// Anthropic's `source` object.
+fn media_from_source(source: &JsonObject) -> Option<Media> {
+    Some(match text_of(source, "type")? {
+        "url" => media_from_url(text_of(source, "url")?),
+        "base64" => Media::Base64 { media_type: string_of(source, "media_type"), data: string_of(source, "data") },
+        "file" => Media::FileId(string_of(source, "file_id")),
+        _ => return None,
+    })
+}
+
+fn part_from_json(value: &Value) -> Result<Part, Error> {
+    let object = match value {
+        Value::String(text) => return Ok(Part::text(text.as_str())),
+        Value::Object(object) => object,
+        _ => return Err(Error::invalid("a content part is a text or an object with a type")),
+    };
+    let raw = || Ok(Part::Raw(value.clone()));
+    let inner = |key: &str| object.get(key).and_then(Value::as_object);
+    match text_of(object, "type").unwrap_or_default() {
+        "text" | "input_text" | "output_text" => {
+            Ok(Part::Text { text: string_of(object, "text"), cache: cache_of(object) })
+        }
+        "image_url" => {
+            let url =
+                inner("image_url").and_then(|image| text_of(image, "url")).or_else(|| text_of(object, "image_url"));
+            let Some(url) = url else { return Err(Error::invalid("an image_url part needs a url")) };
+            let detail = inner("image_url").and_then(|image| text_of(image, "detail")).map(str::to_owned);
+            Ok(Part::Image { media: media_from_url(url), detail })
+        }
+        "image" => match inner("source").and_then(media_from_source) {
+            Some(media) if cache_of(object).is_none() => Ok(Part::Image { media, detail: None }),
+            _ => raw(),
+        },
+        "document" => match inner("source").and_then(media_from_source) {
+            Some(media) if object.keys().all(|key| matches!(key.as_str(), "type" | "source" | "title")) => {
+                Ok(Part::Document { media, name: text_of(object, "title").map(str::to_owned) })
+            }
+            _ => raw(),
+        },
+        "input_audio" => match inner("input_audio") {
+            Some(audio) => Ok(Part::Audio {
+                media: Media::Base64 {
+                    media_type: format!("audio/{}", text_of(audio, "format").unwrap_or("wav")),
+                    data: string_of(audio, "data"),
+                },
+            }),
+            None => raw(),
+        },
+        "file" => match inner("file") {
+            Some(file) => {
+                let media = match (text_of(file, "file_id"), text_of(file, "file_data")) {
+                    (Some(id), _) => Media::FileId(id.to_owned()),
+                    (None, Some(data)) => media_from_url(data),
+                    (None, None) => return raw(),
+                };
+                Ok(Part::Document { media, name: text_of(file, "filename").map(str::to_owned) })
+            }
+            None => raw(),
+        },
+        "thinking" => Ok(Part::Thinking {
+            text: string_of(object, "thinking"),
+            signature: text_of(object, "signature").map(str::to_owned),
+        }),
+        "redacted_thinking" => Ok(Part::RedactedThinking { data: string_of(object, "data") }),
+        "refusal" => Ok(Part::Refusal { text: string_of(object, "refusal") }),
+        "tool_use" => Ok(Part::ToolCall(ToolCall {
+            id: string_of(object, "id"),
+            name: string_of(object, "name"),
+            arguments: object.get("input").map_or_else(|| "{}".to_owned(), Value::to_string),
+            signature: text_of(object, "signature").map(str::to_owned),
+        })),
+        "tool_result" if cache_of(object).is_none() => {
+            let content = match object.get("content") {
+                Some(Value::String(text)) => vec![Part::text(text.as_str())],
+                Some(Value::Array(parts)) => parts.iter().map(part_from_json).collect::<Result<_, _>>()?,
+                _ => Vec::new(),
+            };
+            Ok(Part::ToolResult {
+                id: string_of(object, "tool_use_id"),
+                name: text_of(object, "name").map(str::to_owned),
+                content,
+                is_error: object.get("is_error").and_then(Value::as_bool).unwrap_or(false),
+            })
+        }
+        "" => Err(Error::invalid("a content part needs a type, as text or image_url")),
+        _ => raw(),
+    }
+}
+
+/// A message in its JSON form; [`message_from_json`] reads it back to an equal message.
+pub fn message_to_json(message: &Message) -> JsonObject {
+    let mut object = JsonObject::new();
+    object.insert("role".into(), message.role.as_str().into());
+    if let Some(name) = &message.name {
+        object.insert("name".into(), name.as_str().into());
+    }
+    if let (Role::Tool, [Part::ToolResult { id, name, content, is_error }]) = (message.role, message.content.as_slice())
+    {
+        object.insert("tool_call_id".into(), id.as_str().into());
+        if let Some(name) = name {
+            object.insert("name".into(), name.as_str().into());
+        }
+        if *is_error {
+            object.insert("is_error".into(), true.into());
+        }
+        let content = match content.as_slice() {
+            [Part::Text { text, cache: None }] if !message.as_parts => text.as_str().into(),
+            parts => parts_to_json(parts),
+        };
+        object.insert("content".into(), content);
+        return object;
+    }
+    let content = match message.as_plain_text() {
+        Some(text) => text.into(),
+        None => parts_to_json(&message.content),
+    };
+    object.insert("content".into(), content);
+    object
+}
+
+fn parts_to_json(parts: &[Part]) -> Value {
+    Value::Array(parts.iter().map(part_to_json).collect())
+}
+
+fn source_to_json(media: &Media) -> Value {
+    match media {
+        Media::Url(url) => json!({"type": "url", "url": url}),
+        Media::Base64 { media_type, data } => json!({"type": "base64", "media_type": media_type, "data": data}),
+        Media::FileId(id) => json!({"type": "file", "file_id": id}),
+    }
+}
+
+/// A media's URL; a `data:` URL where the bytes are here.
+pub fn media_to_url(media: &Media) -> String {
+    match media {
+        Media::Url(url) => url.clone(),
+        Media::Base64 { media_type, data } => format!("data:{media_type};base64,{data}"),
+        Media::FileId(id) => id.clone(),
+    }
+}
+
+/// A content part in its JSON form.
+pub fn part_to_json(part: &Part) -> Value {
+    let mut value = match part {
+        Part::Text { text, cache } => {
+            let mut value = json!({"type": "text", "text": text});
+            if let (Some(cache), Some(object)) = (cache, value.as_object_mut()) {
+                let mut control = json!({"type": "ephemeral"});
+                if let (Some(ttl), Some(control)) = (&cache.ttl, control.as_object_mut()) {
+                    control.insert("ttl".into(), ttl.as_str().into());
+                }
+                object.insert("cache_control".into(), control);
+            }
+            value
+        }
+        Part::Image { media: media @ Media::FileId(_), .. } => {
+            json!({"type": "image", "source": source_to_json(media)})
+        }
+        Part::Image { media, detail } => {
+            json!({"type": "image_url", "image_url": {"url": media_to_url(media), "detail": detail}})
+        }
+        Part::Document { media, name } => json!({"type": "document", "source": source_to_json(media), "title": name}),
+        Part::Audio { media } => match media {
+            Media::Base64 { media_type, data } => json!({"type": "input_audio", "input_audio": {
+                "data": data, "format": media_type.strip_prefix("audio/").unwrap_or(media_type)}}),
+            other => json!({"type": "audio", "source": source_to_json(other)}),
+        },
+        Part::Thinking { text, signature } => json!({"type": "thinking", "thinking": text, "signature": signature}),
+        Part::RedactedThinking { data } => json!({"type": "redacted_thinking", "data": data}),
+        Part::Refusal { text } => json!({"type": "refusal", "refusal": text}),
+        Part::ToolCall(call) => json!({"type": "tool_use", "id": call.id, "name": call.name,
+            "input": serde_json::from_str(&call.arguments).unwrap_or(Value::String(call.arguments.clone())),
+            "signature": call.signature}),
+        Part::ToolResult { id, name, content, is_error } => json!({"type": "tool_result", "tool_use_id": id,
+            "name": name, "content": parts_to_json(content), "is_error": is_error}),
+        Part::Raw(value) => return value.clone(),
+    };
+    if let Some(object) = value.as_object_mut() {
+        object.retain(|_, value| !value.is_null());
+        if let Some(image) = object.get_mut("image_url").and_then(Value::as_object_mut) {
+            image.retain(|_, value| !value.is_null());
+        }
+    }
+    value
+}
+
+/// A tool from OpenAI's form (`{"type": "function", "function": {…}}`) or a plain one with `name`, `description` and
+/// `parameters` or `input_schema`.
+///
+/// # Errors
+/// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) naming what is missing.
+pub fn tool_from_json(value: &Value) -> Result<Tool, Error> {
+    let object = value.as_object().ok_or_else(|| Error::invalid("a tool is an object with name and parameters"))?;
+    let function = object.get("function").and_then(Value::as_object).unwrap_or(object);
+    let name = text_of(function, "name").ok_or_else(|| Error::invalid("a tool needs a name"))?;
+    let parameters = match function.get("parameters").or_else(|| function.get("input_schema")) {
+        None | Some(Value::Null) => JsonObject::new(),
+        Some(Value::Object(schema)) => schema.clone(),
+        Some(_) => return Err(Error::invalid(format!("the parameters of the tool {name:?} are a JSON schema object"))),
+    };
+    Ok(Tool {
+        name: name.to_owned(),
+        description: text_of(function, "description").map(str::to_owned),
+        parameters,
+        strict: function.get("strict").and_then(Value::as_bool),
+    })
+}
+
+/// `"auto"`, `"none"`, `"required"` (or `"any"`), a tool's name, or OpenAI's and Anthropic's objects for a named one.
+///
+/// # Errors
+/// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) for anything else.
+pub fn tool_choice_from_json(value: &Value) -> Result<ToolChoice, Error> {
+    let by_name = |name: &str| match name {
+        "auto" => ToolChoice::Auto,
+        "none" => ToolChoice::None,
+        "required" | "any" => ToolChoice::Required,
+        other => ToolChoice::Named(other.to_owned()),
+    };
+    let wrong = || Error::invalid("tool_choice is auto, none, required, or the name of a tool");
+    match value {
+        Value::String(name) => Ok(by_name(name)),
+        Value::Object(object) => {
+            let function = object.get("function").and_then(Value::as_object).unwrap_or(object);
+            match (text_of(function, "name"), text_of(object, "type")) {
+                (Some(name), _) => Ok(ToolChoice::Named(name.to_owned())),
+                (None, Some(kind)) if kind != "function" && kind != "tool" => Ok(by_name(kind)),
+                _ => Err(wrong()),
+            }
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// `"text"`, `"json"` (or `"json_object"`), OpenAI's objects, or a bare JSON schema.
+///
+/// # Errors
+/// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) for anything else.
+pub fn response_format_from_json(value: &Value) -> Result<ResponseFormat, Error> {
+    let wrong = || Error::invalid("response_format is text, json, or a JSON schema");
+    let named = |name: &str| match name {
+        "text" => Ok(ResponseFormat::Text),
+        "json" | "json_object" => Ok(ResponseFormat::Json),
+        _ => Err(wrong()),
+    };
+    let object = match value {
+        Value::String(name) => return named(name),
+        Value::Object(object) => object,
+        _ => return Err(wrong()),
+    };
+    match text_of(object, "type") {
+        Some("json_schema") => {
+            let inner = object.get("json_schema").and_then(Value::as_object).unwrap_or(object);
+            Ok(ResponseFormat::Schema {
+                name: text_of(inner, "name").unwrap_or("response").to_owned(),
+                schema: inner.get("schema").cloned().ok_or_else(wrong)?,
+                strict: inner.get("strict").and_then(Value::as_bool),
+            })
+        }
+        Some(name @ ("text" | "json_object")) => named(name),
+        _ => Ok(ResponseFormat::Schema {
+            name: text_of(object, "title").unwrap_or("response").to_owned(),
+            schema: value.clone(),
+            strict: None,
+        }),
+    }
+}
+
+/// An effort's name, a budget of tokens, or `{"effort": …}` / `{"budget_tokens": …}`.
+///
+/// # Errors
+/// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) for anything else.
+pub fn reasoning_from_json(value: &Value) -> Result<Reasoning, Error> {
+    let wrong = || Error::invalid("reasoning is an effort, as \"low\", or a budget of tokens, as 2048");
+    let budget = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok()).map(Reasoning::Budget);
+    match value {
+        Value::String(effort) if !effort.is_empty() => Ok(Reasoning::Effort(effort.clone())),
+        Value::Number(_) => budget(value).ok_or_else(wrong),
+        Value::Object(object) => text_of(object, "effort")
+            .map(|effort| Reasoning::Effort(effort.to_owned()))
+            .or_else(|| object.get("budget_tokens").and_then(budget))
+            .ok_or_else(wrong),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(value: Value) -> Result<Message, Error> {
+        message_from_json(value.as_object().unwrap())
+    }
+
+    #[test]
+    fn messages_survive_the_way_there_and_back() {
+        for value in [
+            json!({"role": "user", "content": "hi", "name": "ann"}),
+            json!({"role": "system", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]}),
+            json!({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+                {"type": "video", "id": 1}]}),
+            json!({"role": "assistant", "content": null, "tool_calls": [{"id": "a", "type": "function",
+                "function": {"name": "f", "arguments": "{\"x\":1}"}}]}),
+            json!({"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "s"},
+                {"type": "redacted_thinking", "data": "d"}, {"type": "tool_use", "id": "a", "name": "f", "input": {}}]}),
+            json!({"role": "tool", "tool_call_id": "a", "content": "42"}),
+        ] {
+            let first = message(value.clone()).unwrap();
+            assert_eq!(message_from_json(&message_to_json(&first)).unwrap().content, first.content, "{value}");
+        }
+    }
+
+    #[test]
+    fn bad_messages_say_what_is_wrong() {
+        for (value, says) in [
+            (json!({"content": "x"}), "needs a role"),
+            (json!({"role": "bot", "content": "x"}), "\"bot\" is not a role"),
+            (json!({"role": "user"}), "no content"),
+            (json!({"role": "user", "content": 5}), "a text or a list"),
+            (json!({"role": "user", "content": [{"text": "x"}]}), "needs a type"),
+        ] {
+            let error = message(value).unwrap_err();
+            assert!(error.message().contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn choices_and_formats() {
+        let choice = |value: Value| tool_choice_from_json(&value).unwrap();
+        assert_eq!(choice(json!("required")), ToolChoice::Required);
+        assert_eq!(choice(json!({"type": "any"})), ToolChoice::Required);
+        assert_eq!(choice(json!({"type": "function", "function": {"name": "f"}})), ToolChoice::Named("f".into()));
+        assert!(tool_choice_from_json(&json!(1)).is_err());
+        assert!(matches!(response_format_from_json(&json!({"type": "object"})), Ok(ResponseFormat::Schema { .. })));
+        assert_eq!(reasoning_from_json(&json!(0)).unwrap(), Reasoning::Budget(0));
+        assert!(reasoning_from_json(&json!(-1)).is_err());
+    }
+}
