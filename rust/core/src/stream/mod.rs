@@ -2,6 +2,7 @@
 
 pub mod ndjson;
 pub mod sse;
+mod tail;
 
 use crate::error::Error;
 
