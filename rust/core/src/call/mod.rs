@@ -19,7 +19,7 @@ pub use queue::{Next, Outcome, Receiver, Sender, queue};
 pub use retry::RetryPolicy;
 pub use stream::stream;
 pub use timeouts::Timeouts;
-pub use unary::chat;
+pub use unary::{chat, status_error};
 
 use crate::{metrics::Metrics, wire::RateLimits};
 

@@ -9,12 +9,14 @@ use std::{
     mem,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use super::Completed;
 use crate::{
     error::Error,
     http::lock,
+    metrics::Metrics,
     model::{Event, Response},
 };
 
@@ -31,6 +33,7 @@ struct State {
     events: VecDeque<Event>,
     bytes: usize,
     outcome: Option<Outcome>,
+    metrics: Metrics,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -44,20 +47,27 @@ pub struct Sender(Arc<Mutex<State>>);
 pub struct Receiver {
     shared: Arc<Mutex<State>>,
     taken: VecDeque<Event>,
+    started: Instant,
 }
 
 /// An empty queue.
 pub fn queue() -> (Sender, Receiver) {
     let shared = Arc::new(Mutex::new(State::default()));
-    (Sender(shared.clone()), Receiver { shared, taken: VecDeque::new() })
+    (Sender(shared.clone()), Receiver { shared, taken: VecDeque::new(), started: Instant::now() })
 }
 
 impl Sender {
-    /// Puts events in, even into a full queue: what came in one piece of the socket is kept together.
-    pub fn push(&self, events: impl Iterator<Item = Event>) {
+    /// Puts events in that came at `now`, even into a full queue: what came in one piece of the socket is kept together.
+    /// Returns whether one of them carries something of the answer.
+    pub fn push(&self, events: impl Iterator<Item = Event>, now: Duration) -> bool {
+        let mut carries = false;
         let reader = {
             let mut state = lock(&self.0);
             for event in events {
+                if event.is_piece() {
+                    state.metrics.add_output_tokens(1, now);
+                }
+                carries |= event.carries();
                 state.bytes += event.size();
                 state.events.push_back(event);
             }
@@ -66,6 +76,12 @@ impl Sender {
         if let Some(reader) = reader {
             reader.wake();
         }
+        carries
+    }
+
+    /// What it has taken so far; each piece counts as one token until the provider has given its counts.
+    pub fn metrics(&self) -> Metrics {
+        lock(&self.0).metrics.clone()
     }
 
     /// Whether events may be put in now.
@@ -91,6 +107,9 @@ impl Sender {
     pub fn finish(self, outcome: Outcome) {
         let reader = {
             let mut state = lock(&self.0);
+            if let Ok(completed) = &outcome {
+                state.metrics = completed.meta.metrics.clone();
+            }
             state.outcome = Some(outcome);
             state.reader.take()
         };
@@ -110,9 +129,26 @@ pub enum Next {
 }
 
 impl Receiver {
+    /// What the call has taken so far, and the time since it began.
+    pub fn metrics(&self) -> (Metrics, Duration) {
+        (lock(&self.shared).metrics.clone(), self.started.elapsed())
+    }
+
     /// The next event if one is already on this side: no lock, no waiting.
     pub fn buffered(&mut self) -> Option<Event> {
         self.taken.pop_front()
+    }
+
+    /// Ready when an event is there (`None`) or the end is (`Some`); takes no event out.
+    pub fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+        match self.poll_next(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Next::End(outcome)) => Poll::Ready(Some(outcome)),
+            Poll::Ready(Next::Event(event)) => {
+                self.taken.push_front(event);
+                Poll::Ready(None)
+            }
+        }
     }
 
     /// The next event or the end; registers the waker where neither is there. `None` after the end was handed out.
@@ -150,7 +186,7 @@ mod tests {
         let (sender, mut receiver) = queue();
         let mut cx = Context::from_waker(Waker::noop());
         assert!(receiver.poll_next(&mut cx).is_pending());
-        sender.push((0..MAX_EVENTS).map(|n| Event::Text(n.to_string().into())));
+        sender.push((0..MAX_EVENTS).map(|n| Event::Text(n.to_string().into())), Duration::ZERO);
         assert!(!sender.has_room());
         sender.finish(Err(Error::invalid("over")));
         for n in 0..MAX_EVENTS {
@@ -164,7 +200,7 @@ mod tests {
     #[test]
     fn few_large_events_fill_it_too() {
         let (sender, mut receiver) = queue();
-        sender.push(std::iter::once(Event::Text("x".repeat(MAX_BYTES).into())));
+        sender.push(std::iter::once(Event::Text("x".repeat(MAX_BYTES).into())), Duration::ZERO);
         assert!(!sender.has_room());
         assert!(receiver.poll_next(&mut Context::from_waker(Waker::noop())).is_ready());
         assert!(sender.has_room());

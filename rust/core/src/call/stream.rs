@@ -15,8 +15,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind},
     http::{Answer, Outgoing, Pool},
-    metrics::Metrics,
-    model::{Assembly, ChatRequest, Event, Response},
+    model::{Assembly, ChatRequest, Response},
     stream::Parser,
     wire::body::malformed,
 };
@@ -44,7 +43,7 @@ async fn run(
     let clock = Clock::start(endpoint.timeouts);
     let mut retry = Retry::new(endpoint.retry);
     loop {
-        let mut reading = Reading { endpoint, clock: &clock, sender, delivered: false, metrics: Metrics::default() };
+        let mut reading = Reading { endpoint, clock: &clock, sender, delivered: false };
         match reading.attempt(pool, &outgoing).await {
             Ok(mut completed) => {
                 completed.meta.attempts = retry.attempts();
@@ -62,7 +61,6 @@ struct Reading<'a> {
     clock: &'a Clock,
     sender: &'a Sender,
     delivered: bool,
-    metrics: Metrics,
 }
 
 impl Reading<'_> {
@@ -81,11 +79,12 @@ impl Reading<'_> {
                 Err(error) => return Err(with_head(error, &answer.headers, None).into()),
             }
         };
-        self.metrics.finish(self.clock.elapsed());
+        let mut metrics = self.sender.metrics();
+        metrics.finish(self.clock.elapsed());
         if let Some(usage) = &response.usage {
-            self.metrics.set_tokens(usage.prompt_tokens(), usage.completion_tokens());
+            metrics.set_tokens(usage.prompt_tokens(), usage.completion_tokens());
         }
-        let meta = meta(&answer, std::mem::take(&mut self.metrics));
+        let meta = meta(&answer, metrics);
         // On its own task: the caller has all there is and need not wait for the connection to come free.
         tokio::spawn(answer.body.drain());
         Ok(Completed { value: response, meta })
@@ -100,22 +99,12 @@ impl Reading<'_> {
 
     /// Hands the new events over; returns whether one of them carries something.
     fn deliver(&mut self, answer: &mut Assembly) -> bool {
-        let now = self.clock.elapsed();
-        let (mut carries, mut texts) = (false, 0);
-        let metrics = &mut self.metrics;
         let events = answer.events();
         if events.len() == 0 {
             return false;
         }
         self.delivered = true;
-        self.sender.push(events.inspect(|event| {
-            carries |= event.carries();
-            if matches!(event, Event::Text(_) | Event::Thinking(_) | Event::ToolCallDelta { .. }) {
-                texts += 1;
-                metrics.add_output_tokens(1, now);
-            }
-        }));
-        carries
+        self.sender.push(events, self.clock.elapsed())
     }
 
     async fn read(&mut self, answer: &mut Answer, sent: Instant) -> Result<Response, Error> {

@@ -109,18 +109,17 @@ pub(super) async fn open(
         return Ok(answer);
     }
     let body = collect(&mut answer.body, clock, 1 << 20).await.unwrap_or_default();
-    let error = status_error(endpoint.wire.as_ref(), &answer, &body);
-    Err(error.into())
+    Err(status_error(endpoint.wire.as_ref(), answer.status.as_u16(), &answer.headers, &body).into())
 }
 
-fn status_error(wire: &dyn Wire, answer: &Answer, body: &[u8]) -> Error {
-    let status = answer.status.as_u16();
-    if answer.status.is_redirection() {
+/// The error for an answer of an error status: what its body says, and what its headers add to that.
+pub fn status_error(wire: &dyn Wire, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+    if (300..400).contains(&status) {
         let message = format!("the server redirects elsewhere (status {status}); set base_url to where the API is");
         return Error::new(ErrorKind::Api, message).with_status(status);
     }
-    let mut error = wire.decode_error(status, &answer.headers, body);
-    if let Some(advice) = answer.headers.get("x-should-retry").and_then(|value| value.to_str().ok())
+    let mut error = wire.decode_error(status, headers, body);
+    if let Some(advice) = headers.get("x-should-retry").and_then(|value| value.to_str().ok())
         && error.kind() != ErrorKind::Quota
     {
         let retryable = match advice {
@@ -130,8 +129,8 @@ fn status_error(wire: &dyn Wire, answer: &Answer, body: &[u8]) -> Error {
         };
         error = error.with_retryable(retryable);
     }
-    let wait = retry_after(&answer.headers, SystemTime::now());
-    with_head(error.with_retry_after(wait), &answer.headers, Some(status))
+    let wait = retry_after(headers, SystemTime::now());
+    with_head(error.with_retry_after(wait), headers, Some(status))
 }
 
 /// Adds what the answer's head tells to an error.

@@ -43,6 +43,11 @@ impl Event {
         !matches!(self, Self::Usage(_))
     }
 
+    /// Whether the event is a piece of what the model writes: the pieces' times make the inter-token latency.
+    pub fn is_piece(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::Thinking(_) | Self::Refusal(_) | Self::ToolCallDelta { .. })
+    }
+
     /// Roughly how many bytes the event holds while it waits to be read.
     pub fn size(&self) -> usize {
         size_of::<Self>()

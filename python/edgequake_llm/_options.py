@@ -1,0 +1,83 @@
+"""`CompletionOptions`: everything that shapes an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from edgequake_llm._config import Seconds, Timeouts
+
+ToolChoice: TypeAlias = "Literal['auto', 'none', 'required'] | str | Mapping[str, Any]"
+ResponseFormat: TypeAlias = "Literal['text', 'json'] | Mapping[str, Any]"
+
+
+class OptionFields(TypedDict, total=False):
+    """The options as keyword arguments of a call. Not importable at run time for anything but annotations."""
+
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    user: str | None
+    tools: Sequence[Mapping[str, Any]] | None
+    tool_choice: ToolChoice | None
+    parallel_tool_calls: bool | None
+    response_format: ResponseFormat | None
+    reasoning: str | int | Mapping[str, Any] | None
+    extra: Mapping[str, Any] | None
+    model: str | None
+    system: str | None
+    timeout: Seconds | Timeouts | None
+    extra_headers: Mapping[str, str] | None
+
+
+class EmbedFields(TypedDict, total=False):
+    """The options of `embed` as keyword arguments."""
+
+    model: str | None
+    dimensions: int | None
+    task_type: str | None
+    extra: Mapping[str, Any] | None
+    timeout: Seconds | Timeouts | None
+    extra_headers: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionOptions:
+    """Everything that shapes an answer. `None` leaves the choice to the provider and sends nothing.
+
+    `max_tokens`: at most this many output tokens. `temperature`: 0 to 2. `top_p`: 0 to 1. `top_k`: sample from this many
+    best tokens (Anthropic, Gemini, Ollama). `stop`: texts that end the answer. `seed`: for repeatable sampling.
+    `presence_penalty`, `frequency_penalty`: -2 to 2. `user`: an id of the end user. `tools`: JSON schemas, in OpenAI's or
+    Anthropic's form. `tool_choice`: `"auto"`, `"none"`, `"required"` or a tool's name. `response_format`: `"text"`,
+    `"json"` or a JSON schema. `reasoning`: an effort (`"low"`) or a budget of tokens (2048). `extra`: fields that go into
+    the request's body as they are; they win over the others. `model`: instead of the provider's. `system`: a system
+    message put in front. `timeout`: seconds for the whole call, or `Timeouts`. `extra_headers`: for this call.
+
+    Values are checked when a call is made, before anything is sent: `InvalidRequestError` names the option and its range.
+    """
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: str | Sequence[str] | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    user: str | None = None
+    tools: Sequence[Mapping[str, Any]] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    reasoning: str | int | Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] | None = None
+    model: str | None = None
+    system: str | None = None
+    timeout: Seconds | Timeouts | None = None
+    extra_headers: Mapping[str, str] | None = field(default=None, repr=False)

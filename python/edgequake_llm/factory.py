@@ -1,0 +1,69 @@
+"""`ProviderFactory`: providers by name, or by what the environment holds."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from edgequake_llm._exceptions import ConfigurationError
+from edgequake_llm.providers import AnthropicProvider, GeminiProvider, OllamaProvider, OpenAIProvider
+from edgequake_llm.providers._base import first_set
+
+if TYPE_CHECKING:
+    from edgequake_llm.providers import Provider
+
+
+class ProviderType(str, Enum):
+    """The providers that there are. The values are the names used in errors and at the command line."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
+    OLLAMA = "ollama"
+
+    __str__ = str.__str__
+
+
+_CLASSES: dict[ProviderType, type[Provider]] = {
+    ProviderType.OPENAI: OpenAIProvider,
+    ProviderType.ANTHROPIC: AnthropicProvider,
+    ProviderType.GEMINI: GeminiProvider,
+    ProviderType.OLLAMA: OllamaProvider,
+}
+
+
+class ProviderFactory:
+    """Makes providers."""
+
+    @staticmethod
+    def create(provider: ProviderType | str, **settings: Any) -> tuple[Provider, Provider | None]:
+        """Make a provider of this type and return it as (llm, embedding).
+
+        `settings` go to the provider's class. `embedding` is the same object, or `None` where the provider has no
+        embeddings (Anthropic). Raises `ConfigurationError` for an unknown name or if a key is missing.
+        """
+        try:
+            kind = ProviderType(provider)
+        except ValueError:
+            names = ", ".join(ProviderType)
+            raise ConfigurationError(f"there is no provider {provider!r}; there are {names}") from None
+        llm = _CLASSES[kind](**settings)
+        return llm, llm if llm.default_embedding_model is not None else None
+
+    @staticmethod
+    def from_env(**settings: Any) -> tuple[Provider, Provider | None]:
+        """Make the provider that the environment is set up for and return it as (llm, embedding).
+
+        `EDGEQUAKE_LLM_PROVIDER` names it. Otherwise it is the first one whose key is set, in the order OpenAI,
+        Anthropic, Gemini; then Ollama, if `OLLAMA_HOST` or `OLLAMA_BASE_URL` is set. Raises `ConfigurationError` if none.
+        """
+        named = first_set(["EDGEQUAKE_LLM_PROVIDER"], os.environ)
+        if named is not None:
+            return ProviderFactory.create(named.lower(), **settings)
+        for kind, cls in _CLASSES.items():
+            variables = cls.key_variables if cls.key_required else cls.base_url_variables
+            if first_set(variables, os.environ):
+                return ProviderFactory.create(kind, **settings)
+        variables = ", ".join(name for cls in _CLASSES.values() if cls.key_required for name in cls.key_variables)
+        raise ConfigurationError(f"no provider is set up: set one of {variables}, or OLLAMA_HOST for a local Ollama")

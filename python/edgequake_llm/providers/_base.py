@@ -1,0 +1,231 @@
+"""What every provider can do. A provider's own file only says where it is, how it is set up and what it defaults to."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from edgequake_llm import _core
+from edgequake_llm._config import HTTPConfig, RetryPolicy, Timeouts
+from edgequake_llm._exceptions import ConfigurationError, InvalidRequestError
+
+if TYPE_CHECKING:
+    import sys
+    from collections.abc import Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    if sys.version_info >= (3, 12):
+        from typing import Unpack
+    else:
+        from typing_extensions import Unpack
+    if sys.version_info >= (3, 11):
+        from typing import Self
+    else:
+        from typing_extensions import Self
+
+    from edgequake_llm._config import Seconds
+    from edgequake_llm._options import CompletionOptions, EmbedFields, OptionFields
+
+    Message = _core.ChatMessage | Mapping[str, Any]
+
+
+def first_set(names: Iterable[str], environ: Mapping[str, str]) -> str | None:
+    """The first of these environment variables that is set and not empty."""
+    return next((value for name in names if (value := environ.get(name, "").strip())), None)
+
+
+class Provider:
+    """A provider of language models.
+
+    Make it once and use it from anywhere: any number of calls at once, any event loop, any thread, and in forked
+    children. It holds settings and no connection; connections belong to the process and are shared by all providers of
+    equal settings. So even a new provider for each request is fast.
+
+    `api_key` and `base_url` come from the environment where they are not given. `model` is what calls use unless they
+    name another. `headers` go into every request. `timeout` is seconds for the whole call, or `Timeouts`. `retry` is a
+    `RetryPolicy`, or a number of retries. `http` says how connections are made.
+
+    Raises `ConfigurationError` if the key is missing or a setting cannot be used.
+    """
+
+    name: ClassVar[str]
+    wire: ClassVar[str]
+    default_base_url: ClassVar[str]
+    default_model: ClassVar[str | None]
+    default_embedding_model: ClassVar[str | None] = None
+    key_variables: ClassVar[tuple[str, ...]]
+    base_url_variables: ClassVar[tuple[str, ...]]
+    key_required: ClassVar[bool] = True
+
+    __slots__ = ("_core", "sync")
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        model: str | None = None,
+        embedding_model: str | None = None,
+        base_url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: Seconds | Timeouts | None = None,
+        retry: RetryPolicy | int | None = None,
+        http: HTTPConfig | None = None,
+    ) -> None:
+        if api_key is None:
+            api_key = first_set(self.key_variables, os.environ)
+        if base_url is None:
+            base_url = self._base_url(os.environ)
+        if not api_key and self.key_required and not self._key_in(headers):
+            variables = " or ".join(self.key_variables)
+            message = f"no API key: pass api_key=... or set {variables}"
+            raise ConfigurationError(message, provider=self.name)
+        if timeout is None:
+            timeout = Timeouts()
+        elif not isinstance(timeout, Timeouts):
+            timeout = Timeouts(total=timeout)
+        if retry is None:
+            retry = RetryPolicy()
+        elif not isinstance(retry, RetryPolicy):
+            retry = RetryPolicy(max_retries=retry)
+        if retry.max_retries < 0:
+            raise ConfigurationError(f"max_retries must be at least 0, not {retry.max_retries}", provider=self.name)
+        self._core = _core.Provider(
+            self.wire,
+            base_url=base_url,
+            api_key=api_key or None,
+            headers=dict(headers or {}),
+            model=model or self.default_model,
+            embedding_model=embedding_model or self.default_embedding_model,
+            timeouts=timeout,
+            retry=retry,
+            http=http or HTTPConfig(),
+        )
+        self.sync = SyncCalls(self._core)
+
+    @classmethod
+    def _base_url(cls, environ: Mapping[str, str]) -> str:
+        return first_set(cls.base_url_variables, environ) or cls.default_base_url
+
+    @staticmethod
+    def _key_in(headers: Mapping[str, str] | None) -> bool:
+        """Whether the caller authenticates by a header of their own, as gateways want it."""
+        return any(name.lower() in {"authorization", "x-api-key", "api-key"} for name in headers or {})
+
+    @property
+    def model(self) -> str | None:
+        """The model that calls use unless they name another."""
+        return self._core.model
+
+    @property
+    def embedding_model(self) -> str | None:
+        """The embedding model that `embed` uses unless it names another."""
+        return self._core.embedding_model
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go."""
+        return self._core.base_url
+
+    async def complete(
+        self, prompt: str, options: CompletionOptions | None = None, **fields: Unpack[OptionFields]
+    ) -> _core.LLMResponse:
+        """Answer one prompt.
+
+        `options` and keyword arguments are those of `CompletionOptions`; keywords win. Raises `InvalidRequestError` for
+        bad input before anything is sent, and any other `LLMError` for what goes wrong later. Cancelling takes the
+        request back at once.
+        """
+        return await self._core.chat(_prompt(prompt), options, fields)
+
+    async def chat(
+        self,
+        messages: Sequence[Message] | Message | str,
+        options: CompletionOptions | None = None,
+        **fields: Unpack[OptionFields],
+    ) -> _core.LLMResponse:
+        """Answer a conversation: a list of `ChatMessage` or dicts with `role` and `content`. Otherwise as `complete`."""
+        return await self._core.chat(messages, options, fields)
+
+    def stream(
+        self,
+        messages: Sequence[Message] | Message | str,
+        options: CompletionOptions | None = None,
+        **fields: Unpack[OptionFields],
+    ) -> _core.TextStream:
+        """Stream the answer to a prompt or a conversation: `async for text in provider.stream("...")`.
+
+        The request is sent at once. See `TextStream`; options and errors as with `complete`, the errors raised while
+        iterating.
+        """
+        return self._core.stream(messages, options, fields)
+
+    async def embed(self, texts: Sequence[str], **fields: Unpack[EmbedFields]) -> _core.Embeddings:
+        """Embed any number of texts; the vectors come in their order.
+
+        They are split at the provider's limit for a request, and some requests run at once. Options: `model`,
+        `dimensions`, `task_type` (Gemini), `extra`, `timeout`, `extra_headers`. If a batch fails for good, the error's
+        `embedded` holds the vectors that had come, by the place of their text.
+        """
+        return await self._core.embed(texts, fields)
+
+    async def aclose(self) -> None:
+        """Refuse further calls, and close the unused connections unless another provider shares them."""
+        self._core.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(model={self.model!r}, base_url={self.base_url!r})"
+
+
+class SyncCalls:
+    """The same calls for code without an event loop: `provider.sync.complete(...)`.
+
+    They wait on the same core with the interpreter's lock released, start no event loop, and Ctrl-C interrupts them.
+    """
+
+    __slots__ = ("_core",)
+
+    def __init__(self, core: _core.Provider) -> None:
+        self._core = core
+
+    def complete(
+        self, prompt: str, options: CompletionOptions | None = None, **fields: Unpack[OptionFields]
+    ) -> _core.LLMResponse:
+        """As `Provider.complete`."""
+        return self._core.chat_sync(_prompt(prompt), options, fields)
+
+    def chat(
+        self,
+        messages: Sequence[Message] | Message | str,
+        options: CompletionOptions | None = None,
+        **fields: Unpack[OptionFields],
+    ) -> _core.LLMResponse:
+        """As `Provider.chat`."""
+        return self._core.chat_sync(messages, options, fields)
+
+    def stream(
+        self,
+        messages: Sequence[Message] | Message | str,
+        options: CompletionOptions | None = None,
+        **fields: Unpack[OptionFields],
+    ) -> _core.SyncTextStream:
+        """As `Provider.stream`: `for text in provider.sync.stream("...")`."""
+        return self._core.stream_sync(messages, options, fields)
+
+    def embed(self, texts: Sequence[str], **fields: Unpack[EmbedFields]) -> _core.Embeddings:
+        """As `Provider.embed`."""
+        return self._core.embed_sync(texts, fields)
+
+
+def _prompt(prompt: str) -> str:
+    if not isinstance(prompt, str):
+        message = f"the prompt must be text, not {type(prompt).__name__}; use chat() for messages"
+        raise InvalidRequestError(message)
+    return prompt

@@ -1,0 +1,21 @@
+"""Anthropic's Messages API."""
+
+from __future__ import annotations
+
+from edgequake_llm.providers._base import Provider
+
+
+class AnthropicProvider(Provider):
+    """Anthropic's Messages API. It has no embeddings.
+
+    Environment: `ANTHROPIC_API_KEY`; `ANTHROPIC_BASE_URL`.
+    """
+
+    name = "anthropic"
+    wire = "anthropic"
+    default_base_url = "https://api.anthropic.com"
+    default_model = "claude-haiku-4-5"
+    key_variables = ("ANTHROPIC_API_KEY",)
+    base_url_variables = ("ANTHROPIC_BASE_URL",)
+
+    __slots__ = ()

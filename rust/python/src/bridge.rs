@@ -1,0 +1,435 @@
+//! From the I/O thread to asyncio, and to threads that wait.
+//!
+//! The I/O thread never takes the interpreter's lock. What it finishes it notes by number in its loop's list and, only
+//! when that list was empty, writes one byte to a socket that the loop watches. The loop then wakes every waiter on the
+//! list; each takes its own result and makes the Python objects on the loop's thread.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    future::Future,
+    io::{Read, Write},
+    os::{fd::AsRawFd, unix::net::UnixStream},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::Duration,
+};
+
+use edgequake_core::{Error, ErrorKind, runtime::generation};
+use pyo3::{
+    exceptions::{PyRuntimeError, PyStopIteration},
+    intern,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyWeakrefMethods, PyWeakrefReference},
+};
+use tokio::task::JoinHandle;
+
+use crate::errors::to_py;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the I/O thread touches of a loop.
+#[derive(Debug)]
+struct Mailbox {
+    ready: Mutex<Vec<u64>>,
+    bell: UnixStream,
+}
+
+/// Wakes one waiter of a loop, from any thread, without the interpreter.
+struct LoopWaker {
+    id: u64,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Wake for LoopWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+    fn wake_by_ref(self: &Arc<Self>) {
+        let was_empty = {
+            let mut ready = lock(&self.mailbox.ready);
+            ready.push(self.id);
+            ready.len() == 1
+        };
+        if was_empty {
+            // A full socket means that the loop has been rung already; a closed one that it is gone.
+            let _ = (&self.mailbox.bell).write(&[1]);
+        }
+    }
+}
+
+/// One event loop's end of the bridge. The loop itself keeps it alive, as the callback of the socket that it watches.
+#[pyclass(frozen, module = "edgequake_llm._core", weakref)]
+pub(crate) struct Bridge {
+    mailbox: Arc<Mailbox>,
+    bell: UnixStream,
+    /// asyncio futures by the number of their waiter. Only touched on the loop's thread.
+    waiters: Mutex<HashMap<u64, Py<PyAny>>>,
+    next_id: AtomicU64,
+}
+
+#[pymethods]
+impl Bridge {
+    /// The loop calls this when the bell has rung: wakes whoever is on the list.
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let mut rings = [0; 64];
+        // Read before the list is taken: a ring that comes after it is not lost.
+        let _ = (&self.bell).read(&mut rings);
+        let ready = std::mem::take(&mut *lock(&self.mailbox.ready));
+        for id in ready {
+            let waiter = lock(&self.waiters).remove(&id);
+            if let Some(waiter) = waiter {
+                let waiter = waiter.bind(py);
+                if let Err(error) = waiter.call_method1(intern!(py, "set_result"), (py.None(),)) {
+                    // Cancelled meanwhile: whoever cancelled it cleans up.
+                    if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
+                        error.write_unraisable(py, Some(waiter));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A loop of this thread, by weak reference, and its bridge, by weak reference.
+struct Known {
+    event_loop: Py<PyWeakrefReference>,
+    bridge: Py<PyWeakrefReference>,
+}
+
+thread_local! {
+    static KNOWN: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The loop that runs in this thread.
+pub(crate) fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let get = GET.get_or_try_init(py, || py.import("asyncio")?.getattr("get_running_loop").map(Bound::unbind))?;
+    get.bind(py).call0()
+}
+
+/// The bridge of the loop that runs in this thread, made on first use.
+pub(crate) fn bridge<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Bridge>> {
+    let found = KNOWN.with_borrow(|known| {
+        known.iter().find_map(|known| {
+            let same = known.event_loop.bind(py).upgrade().is_some_and(|alive| alive.is(event_loop));
+            if same { known.bridge.bind(py).upgrade_as::<Bridge>().ok().flatten() } else { None }
+        })
+    });
+    match found {
+        Some(bridge) => Ok(bridge),
+        None => new_bridge(py, event_loop),
+    }
+}
+
+fn new_bridge<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Bridge>> {
+    let (bell, ringer) = UnixStream::pair()?;
+    bell.set_nonblocking(true)?;
+    ringer.set_nonblocking(true)?;
+    let fd = bell.as_raw_fd();
+    let mailbox = Arc::new(Mailbox { ready: Mutex::default(), bell: ringer });
+    let bridge = Bound::new(py, Bridge { mailbox, bell, waiters: Mutex::default(), next_id: AtomicU64::new(1) })?;
+    event_loop.call_method1(intern!(py, "add_reader"), (fd, &bridge)).map_err(|error| {
+        let message = "the event loop cannot watch a socket (no add_reader); use asyncio's selector loop or uvloop";
+        let failure = PyRuntimeError::new_err(message);
+        failure.set_cause(py, Some(error));
+        failure
+    })?;
+    let entry = Known {
+        event_loop: PyWeakrefReference::new(event_loop)?.unbind(),
+        bridge: PyWeakrefReference::new(bridge.as_any())?.unbind(),
+    };
+    KNOWN.with_borrow_mut(|known| {
+        known.retain(|known| known.event_loop.bind(py).upgrade().is_some() && known.bridge.bind(py).upgrade().is_some());
+        known.push(entry);
+    });
+    Ok(bridge)
+}
+
+/// One waiter: polls a future with a waker that wakes the loop, and gives asyncio something to wait on meanwhile.
+pub(crate) struct Waiter {
+    bridge: Py<Bridge>,
+    event_loop: Py<PyAny>,
+    id: u64,
+    waker: Waker,
+    waiting: bool,
+}
+
+impl Waiter {
+    /// A waiter on the loop that runs now.
+    pub(crate) fn new(py: Python<'_>) -> PyResult<Self> {
+        let event_loop = running_loop(py)?;
+        let bridge = bridge(py, &event_loop)?;
+        let id = bridge.get().next_id.fetch_add(1, Ordering::Relaxed);
+        let waker = Waker::from(Arc::new(LoopWaker { id, mailbox: bridge.get().mailbox.clone() }));
+        Ok(Self { bridge: bridge.unbind(), event_loop: event_loop.unbind(), id, waker, waiting: false })
+    }
+
+    /// Whether `event_loop` is the one that this waiter belongs to.
+    pub(crate) fn belongs_to(&self, event_loop: &Bound<'_, PyAny>) -> bool {
+        self.event_loop.bind(event_loop.py()).is(event_loop)
+    }
+
+    /// The waker to poll with.
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// The asyncio future for a poll that was pending, in the state that a task expects when it is yielded.
+    pub(crate) fn future<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let future = self.event_loop.bind(py).call_method0(intern!(py, "create_future"))?;
+        future.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
+        lock(&self.bridge.get().waiters).insert(self.id, future.clone().unbind());
+        self.waiting = true;
+        Ok(future)
+    }
+
+    /// Whether a future of this waiter is out.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting && lock(&self.bridge.get().waiters).contains_key(&self.id)
+    }
+
+    /// Nobody waits any more.
+    pub(crate) fn forget(&mut self) {
+        if std::mem::take(&mut self.waiting) {
+            let waiter = lock(&self.bridge.get().waiters).remove(&self.id);
+            drop(waiter);
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+/// The error for something that was started before a fork and is used in the child.
+pub(crate) fn forked(py: Python<'_>) -> PyErr {
+    let message = "this call was started before the process forked and does not exist in the child; start it again there";
+    to_py(py, &Error::new(ErrorKind::Closed, message))
+}
+
+/// Work on the I/O thread. Dropped before its end, it is aborted, and the request taken back.
+pub(crate) struct Work<T> {
+    handle: Option<JoinHandle<T>>,
+    pid: u32,
+}
+
+impl<T: Send + 'static> Work<T> {
+    /// Starts work.
+    pub(crate) fn start(py: Python<'_>, work: impl Future<Output = T> + Send + 'static) -> PyResult<Self> {
+        let generation = generation().map_err(|error| to_py(py, &error))?;
+        Ok(Self { handle: Some(generation.spawn(work)), pid: std::process::id() })
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
+        let Some(handle) = &mut self.handle else {
+            return Poll::Ready(Err(Error::new(ErrorKind::Closed, "this call was awaited already")));
+        };
+        let joined = std::task::ready!(Pin::new(handle).poll(cx));
+        self.handle = None;
+        Poll::Ready(joined.map_err(|error| {
+            if error.is_cancelled() {
+                Error::new(ErrorKind::Closed, "this call was cancelled")
+            } else {
+                Error::new(ErrorKind::Internal, format!("the call failed inside edgequake-llm: {error}"))
+            }
+        }))
+    }
+
+    /// Whether this process is not the one that started the work.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.pid != std::process::id()
+    }
+
+    /// Ends the work now.
+    pub(crate) fn abort(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            if self.is_inherited() {
+                // Its runtime is not here, and the runtime's locks may have been held while the process forked.
+                std::mem::forget(handle);
+            } else {
+                handle.abort();
+            }
+        }
+    }
+
+    /// Waits for the result in this thread, without the interpreter; looks for Ctrl-C twenty times a second.
+    pub(crate) fn wait(mut self, py: Python<'_>) -> PyResult<T> {
+        wait(py, |cx| self.poll(cx))?.map_err(|error| to_py(py, &error))
+    }
+}
+
+impl<T> Drop for Work<T> {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            if self.pid == std::process::id() {
+                handle.abort();
+            } else {
+                std::mem::forget(handle);
+            }
+        }
+    }
+}
+
+struct ThreadWaker(Thread);
+
+impl Wake for ThreadWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Polls until there is a result, waiting in this thread without the interpreter; looks for signals between.
+pub(crate) fn wait<T: Send>(py: Python<'_>, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T> + Send) -> PyResult<T> {
+    const TICK: Duration = Duration::from_millis(50);
+    let waker = Waker::from(Arc::new(ThreadWaker(thread::current())));
+    loop {
+        let polled = py.detach(|| {
+            let mut cx = Context::from_waker(&waker);
+            match poll(&mut cx) {
+                Poll::Ready(value) => Some(value),
+                Poll::Pending => {
+                    thread::park_timeout(TICK);
+                    match poll(&mut cx) {
+                        Poll::Ready(value) => Some(value),
+                        Poll::Pending => None,
+                    }
+                }
+            }
+        });
+        match polled {
+            Some(value) => return Ok(value),
+            None => py.check_signals()?,
+        }
+    }
+}
+
+/// Makes the Python object for a result; runs on the thread that awaits it.
+type Finish<T> = Box<dyn FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + Sync>;
+
+/// Work with a result type that Python does not see.
+trait Job: Send + Sync {
+    fn poll(&mut self, py: Python<'_>, cx: &mut Context<'_>) -> Poll<PyResult<Py<PyAny>>>;
+    fn is_inherited(&self) -> bool;
+    fn abort(&mut self);
+}
+
+struct TypedJob<T> {
+    work: Work<T>,
+    finish: Option<Finish<T>>,
+}
+
+impl<T: Send + 'static> Job for TypedJob<T> {
+    fn poll(&mut self, py: Python<'_>, cx: &mut Context<'_>) -> Poll<PyResult<Py<PyAny>>> {
+        let result = std::task::ready!(self.work.poll(cx));
+        Poll::Ready(result.map_err(|error| to_py(py, &error)).and_then(|value| match self.finish.take() {
+            Some(finish) => finish(py, value),
+            None => Err(PyRuntimeError::new_err("this call was awaited already")),
+        }))
+    }
+    fn is_inherited(&self) -> bool {
+        self.work.is_inherited()
+    }
+    fn abort(&mut self) {
+        self.work.abort();
+    }
+}
+
+/// A call under way. Await it once. Cancelling the awaiting task, or dropping the call, takes the request back.
+#[pyclass(module = "edgequake_llm._core")]
+pub(crate) struct Call {
+    job: Option<Box<dyn Job>>,
+    waiter: Option<Waiter>,
+}
+
+impl Call {
+    /// Starts work whose result `finish` turns into a Python object.
+    pub(crate) fn start<T: Send + 'static>(
+        py: Python<'_>,
+        work: impl Future<Output = T> + Send + 'static,
+        finish: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + Sync + 'static,
+    ) -> PyResult<Self> {
+        let work = Work::start(py, work)?;
+        Ok(Self { job: Some(Box::new(TypedJob { work, finish: Some(Box::new(finish)) })), waiter: None })
+    }
+
+    fn abandon(&mut self) {
+        self.waiter = None;
+        if let Some(mut job) = self.job.take() {
+            job.abort();
+        }
+    }
+}
+
+#[pymethods]
+impl Call {
+    fn __await__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let Some(job) = &mut self.job else {
+            return Err(PyRuntimeError::new_err("this call was awaited already"));
+        };
+        if job.is_inherited() {
+            self.abandon();
+            return Err(forked(py));
+        }
+        if self.waiter.is_none() {
+            self.waiter = Some(Waiter::new(py)?);
+        }
+        let Some(waiter) = &mut self.waiter else { return Err(PyRuntimeError::new_err("no waiter")) };
+        match job.poll(py, &mut Context::from_waker(waiter.waker())) {
+            Poll::Pending => waiter.future(py),
+            Poll::Ready(result) => {
+                self.job = None;
+                self.waiter = None;
+                Err(PyStopIteration::new_err(result?))
+            }
+        }
+    }
+
+    /// Python throws `CancelledError` in here: the request is taken back before it goes on.
+    #[pyo3(signature = (error, value=None, _traceback=None))]
+    fn throw(
+        &mut self,
+        py: Python<'_>,
+        error: Bound<'_, PyAny>,
+        value: Option<Bound<'_, PyAny>>,
+        _traceback: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'_, PyAny>> {
+        self.abandon();
+        Err(thrown(py, error, value))
+    }
+
+    fn close(&mut self) {
+        self.abandon();
+    }
+}
+
+/// The exception that was thrown into an awaitable: given as an instance, or as class and value.
+pub(crate) fn thrown(_py: Python<'_>, error: Bound<'_, PyAny>, value: Option<Bound<'_, PyAny>>) -> PyErr {
+    match value.filter(|value| !value.is_none()) {
+        Some(value) if value.is_instance_of::<pyo3::exceptions::PyBaseException>() => PyErr::from_value(value),
+        Some(value) => match error.call1((value,)) {
+            Ok(instance) => PyErr::from_value(instance),
+            Err(failure) => failure,
+        },
+        None => PyErr::from_value(error),
+    }
+}

@@ -1,0 +1,166 @@
+//! `Embeddings`: vectors that numpy reads without a copy.
+
+use edgequake_core::{
+    call::{Completed, Meta},
+    model,
+};
+use pyo3::{
+    exceptions::PyIndexError,
+    intern,
+    prelude::*,
+    types::{PyBytes, PyDict, PyList, PySlice},
+};
+
+use crate::{metrics::InferenceMetrics, response::Usage};
+
+/// The vectors of some texts, in the order of the texts.
+///
+/// A sequence: `len(e)`, `e[i]` and iteration give each vector as a read-only `memoryview` of 32-bit floats, with
+/// `tolist()`. `e.buffer` is all of them as one 2-dimensional view of shape (texts, dimensions);
+/// `numpy.asarray(e.buffer)` or `numpy.asarray(e)` reads it without a copy. `e.tolist()` gives plain lists.
+#[pyclass(name = "Embeddings", module = "edgequake_llm", frozen, sequence)]
+pub(crate) struct Embeddings {
+    buffer: Py<PyAny>,
+    count: usize,
+    dims: usize,
+    model: String,
+    usage: Option<model::Usage>,
+    provider: &'static str,
+    meta: Meta,
+}
+
+/// A view of `values` as rows of `dims` 32-bit floats in memory that Python owns.
+fn view<'py>(py: Python<'py>, values: &[f32], count: usize, dims: usize) -> PyResult<Bound<'py, PyAny>> {
+    let bytes = PyBytes::new_with(py, size_of_val(values), |out| {
+        for (place, value) in out.chunks_exact_mut(size_of::<f32>()).zip(values) {
+            place.copy_from_slice(&value.to_ne_bytes());
+        }
+        Ok(())
+    })?;
+    let memoryview = py.import("builtins")?.getattr(intern!(py, "memoryview"))?.call1((bytes,))?;
+    if count == 0 || dims == 0 {
+        // A view cannot have a side of length 0.
+        return memoryview.call_method1(intern!(py, "cast"), ("f",));
+    }
+    memoryview.call_method1(intern!(py, "cast"), ("f", PyList::new(py, [count, dims])?))
+}
+
+/// Vectors by the place of their text, for an error that tells what had come already.
+pub(crate) fn vectors_by_place<'py>(
+    py: Python<'py>,
+    batches: &[(usize, model::Embeddings)],
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (start, batch) in batches {
+        for (place, vector) in batch.values.chunks(batch.dims.max(1)).enumerate() {
+            let view = view(py, vector, 1, vector.len())?;
+            let bytes = view.call_method1(intern!(py, "cast"), ("B",))?;
+            dict.set_item(start + place, bytes.call_method1(intern!(py, "cast"), ("f",))?)?;
+        }
+    }
+    Ok(dict)
+}
+
+impl Embeddings {
+    /// The vectors of a finished call.
+    pub(crate) fn of(py: Python<'_>, completed: Completed<model::Embeddings>, provider: &'static str) -> PyResult<Self> {
+        let Completed { value, meta } = completed;
+        let (count, dims) = (value.len(), value.dims);
+        let buffer = view(py, &value.values, count, dims)?.unbind();
+        Ok(Self { buffer, count, dims, model: value.model, usage: value.usage, provider, meta })
+    }
+
+    fn row<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyAny>> {
+        // A 2-dimensional view has no rows of its own, so the row is cut out of the bytes below it: no copy either.
+        let bytes = self.buffer.bind(py).call_method1(intern!(py, "cast"), ("B",))?;
+        let width = self.dims * size_of::<f32>();
+        let slice = PySlice::new(py, (index * width).cast_signed(), ((index + 1) * width).cast_signed(), 1);
+        bytes.get_item(slice)?.call_method1(intern!(py, "cast"), ("f",))
+    }
+}
+
+#[pymethods]
+impl Embeddings {
+    fn __len__(&self) -> usize {
+        self.count
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
+        match usize::try_from(index) {
+            Ok(index) if index < self.count => self.row(py, index),
+            _ => Err(PyIndexError::new_err(format!("there are {} vectors", self.count))),
+        }
+    }
+
+    /// All vectors as one read-only view of 32-bit floats, of shape (texts, dimensions).
+    #[getter]
+    fn buffer<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.buffer.bind(py).clone()
+    }
+
+    /// For numpy: `numpy.asarray(embeddings)` shares the memory.
+    #[pyo3(signature = (dtype=None, copy=None))]
+    fn __array__<'py>(
+        &self,
+        py: Python<'py>,
+        dtype: Option<Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let numpy = py.import("numpy")?;
+        let arguments = PyDict::new(py);
+        if let Some(dtype) = dtype {
+            arguments.set_item("dtype", dtype)?;
+        }
+        let name = if copy == Some(true) { "array" } else { "asarray" };
+        numpy.getattr(name)?.call((self.buffer.bind(py),), Some(&arguments))
+    }
+
+    /// The vectors as lists of Python floats.
+    fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if self.count == 0 {
+            return Ok(PyList::empty(py).into_any());
+        }
+        self.buffer.bind(py).call_method0(intern!(py, "tolist"))
+    }
+
+    /// Numbers in a vector.
+    #[getter]
+    fn dimensions(&self) -> usize {
+        self.dims
+    }
+
+    /// The model that answered.
+    #[getter]
+    fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// The provider's name.
+    #[getter]
+    fn provider(&self) -> &'static str {
+        self.provider
+    }
+
+    /// Token counts of all requests together; `None` where the provider gave none.
+    #[getter]
+    fn usage(&self) -> Option<Usage> {
+        self.usage.map(Usage::from)
+    }
+
+    /// Requests sent, one for each batch and each retry.
+    #[getter]
+    fn attempts(&self) -> u32 {
+        self.meta.attempts
+    }
+
+    /// What the last request took.
+    #[getter]
+    fn metrics(&self) -> InferenceMetrics {
+        let total = self.meta.metrics.total(std::time::Duration::ZERO);
+        InferenceMetrics::of(self.meta.metrics.clone(), total)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Embeddings(model={:?}, texts={}, dimensions={})", self.model, self.count, self.dims)
+    }
+}

@@ -1,0 +1,253 @@
+//! The options of a call, from `CompletionOptions` and keyword arguments.
+
+use std::time::Duration;
+
+use edgequake_core::{
+    Error, ErrorKind,
+    call::Timeouts,
+    model::{
+        Options, Reasoning, ResponseFormat, Tool, ToolChoice,
+        json::{reasoning_from_json, response_format_from_json, tool_choice_from_json, tool_from_json},
+    },
+};
+use pyo3::{
+    intern,
+    prelude::*,
+    types::{PyBool, PyDict, PyFloat, PyInt, PyString},
+};
+use serde_json::Value;
+
+use crate::{
+    errors::to_py,
+    json::{text_of, to_json, to_object},
+};
+
+/// What one call may set besides the options that shape the answer.
+#[derive(Debug, Default)]
+pub(crate) struct CallOptions {
+    pub(crate) options: Options,
+    pub(crate) model: Option<String>,
+    pub(crate) system: Option<String>,
+    pub(crate) timeouts: Option<Timeouts>,
+    pub(crate) extra_headers: Vec<(String, String)>,
+}
+
+/// Every name that [`CallOptions::set`] takes, also the field names of `CompletionOptions`.
+pub(crate) const NAMES: [&str; 19] = [
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "user",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "reasoning",
+    "extra",
+    "model",
+    "system",
+    "timeout",
+    "extra_headers",
+];
+
+fn invalid(py: Python<'_>, message: String) -> PyErr {
+    to_py(py, &Error::invalid(message))
+}
+
+fn wrong_type(name: &str, expected: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    let kind = value.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+    invalid(value.py(), format!("{name} must be {expected}, not {kind}"))
+}
+
+fn whole<'py, T: for<'a> FromPyObject<'a, 'py>>(name: &str, expected: &str, value: &Bound<'py, PyAny>) -> PyResult<T> {
+    if value.is_instance_of::<PyBool>() || !value.is_instance_of::<PyInt>() {
+        return Err(wrong_type(name, expected, value));
+    }
+    value.extract::<T>().map_err(|_| {
+        let shown = value.str().map(|text| text.to_string()).unwrap_or_default();
+        invalid(value.py(), format!("{name} must be {expected}, not {shown}"))
+    })
+}
+
+fn number(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    if value.is_instance_of::<PyBool>() || !(value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>()) {
+        return Err(wrong_type(name, "a number", value));
+    }
+    value.extract::<f64>()
+}
+
+pub(crate) fn string(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let text = value.cast::<PyString>().map_err(|_| wrong_type(name, "text", value))?;
+    text_of(text).map(str::to_owned)
+}
+
+fn flag(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(value.cast::<PyBool>().map_err(|_| wrong_type(name, "True or False", value))?.is_true())
+}
+
+/// Seconds as a number or a `timedelta`; `None` for no limit.
+pub(crate) fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    let py = value.py();
+    let seconds = match value.call_method0(intern!(py, "total_seconds")) {
+        Ok(seconds) => seconds.extract::<f64>()?,
+        Err(_) => number(name, value)?,
+    };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(Some(duration)),
+        _ => Err(invalid(py, format!("{name} must be more than 0 seconds, not {seconds}"))),
+    }
+}
+
+/// A `Timeouts` object, or seconds for the whole call with the other limits as they are.
+pub(crate) fn timeouts(value: &Bound<'_, PyAny>, base: Timeouts) -> PyResult<Timeouts> {
+    let py = value.py();
+    if !value.hasattr(intern!(py, "first_token"))? {
+        return Ok(Timeouts { total: seconds("timeout", value)?, ..base });
+    }
+    let limit = |name: &str| seconds(&format!("Timeouts.{name}"), &value.getattr(name)?);
+    Ok(Timeouts {
+        connect: limit("connect")?,
+        first_token: limit("first_token")?,
+        idle: limit("idle")?,
+        total: limit("total")?,
+    })
+}
+
+pub(crate) fn header_pairs(value: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
+    let dict = value.cast::<PyDict>().map_err(|_| wrong_type("headers", "a dict of text", value))?;
+    dict.iter().map(|(name, value)| Ok((string("a header's name", &name)?, string("a header's value", &value)?))).collect()
+}
+
+/// The nearest of `names` to a misspelt one, if one is near.
+fn nearest(given: &str) -> Option<&'static str> {
+    let given = given.to_ascii_lowercase();
+    let common = |name: &str| {
+        let mut rest = given.as_str();
+        name.chars().filter(|c| rest.find(*c).map(|at| rest = rest.get(at + c.len_utf8()..).unwrap_or("")).is_some()).count()
+    };
+    NAMES
+        .into_iter()
+        .map(|name| (2 * common(name) * 100 / (name.len() + given.len()).max(1), name))
+        .max()
+        .filter(|(score, _)| *score >= 70)
+        .map(|(_, name)| name)
+}
+
+impl CallOptions {
+    /// The options of a call: those of `options` first, then the keyword arguments. Checked.
+    pub(crate) fn new(
+        options: Option<&Bound<'_, PyAny>>,
+        keywords: Option<&Bound<'_, PyDict>>,
+        base: Timeouts,
+    ) -> PyResult<Self> {
+        let mut call = Self::default();
+        let (Some(py), true) = (
+            options.map(Bound::py).or(keywords.map(Bound::py)),
+            options.is_some_and(|options| !options.is_none()) || keywords.is_some_and(|keywords| !keywords.is_empty()),
+        ) else {
+            return Ok(call);
+        };
+        if let Some(options) = options.filter(|options| !options.is_none()) {
+            if let Ok(dict) = options.cast::<PyDict>() {
+                call.set_all(dict, base)?;
+            } else if options.hasattr(intern!(py, "max_tokens"))? {
+                for name in NAMES {
+                    if let Some(value) = options.getattr_opt(name)?.filter(|value| !value.is_none()) {
+                        call.set(name, &value, base)?;
+                    }
+                }
+            } else {
+                return Err(wrong_type("options", "a CompletionOptions or a dict", options));
+            }
+        }
+        if let Some(keywords) = keywords {
+            call.set_all(keywords, base)?;
+        }
+        call.options.check().map_err(|error| to_py(py, &error))?;
+        Ok(call)
+    }
+
+    fn set_all(&mut self, dict: &Bound<'_, PyDict>, base: Timeouts) -> PyResult<()> {
+        for (name, value) in dict.iter() {
+            let name = string("an option's name", &name)?;
+            if !value.is_none() || name == "timeout" {
+                self.set(&name, &value, base)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, name: &str, value: &Bound<'_, PyAny>, base: Timeouts) -> PyResult<()> {
+        let py = value.py();
+        let options = &mut self.options;
+        let checked = |result: Result<_, Error>| result.map_err(|error| to_py(py, &error));
+        match name {
+            "max_tokens" => options.max_tokens = Some(whole(name, "a whole number of at least 1", value)?),
+            "temperature" => options.temperature = Some(number(name, value)?),
+            "top_p" => options.top_p = Some(number(name, value)?),
+            "top_k" => options.top_k = Some(whole(name, "a whole number of at least 0", value)?),
+            "stop" => options.stop = texts(name, value)?,
+            "seed" => options.seed = Some(whole(name, "a whole number of 64 bits", value)?),
+            "presence_penalty" => options.presence_penalty = Some(number(name, value)?),
+            "frequency_penalty" => options.frequency_penalty = Some(number(name, value)?),
+            "user" => options.user = Some(string(name, value)?),
+            "tools" => options.tools = tools(value)?,
+            "tool_choice" => options.tool_choice = Some(self::checked::<ToolChoice>(py, tool_choice_from_json, value)?),
+            "parallel_tool_calls" => options.parallel_tool_calls = Some(flag(name, value)?),
+            "response_format" => {
+                options.response_format = Some(self::checked::<ResponseFormat>(py, response_format_from_json, value)?);
+            }
+            "reasoning" => options.reasoning = Some(self::checked::<Reasoning>(py, reasoning_from_json, value)?),
+            "extra" => options.extra.extend(to_object(value, "extra")?),
+            "model" => {
+                let model = string(name, value)?;
+                if model.trim().is_empty() {
+                    return checked(Err(Error::invalid("model is empty")));
+                }
+                self.model = Some(model);
+            }
+            "system" => self.system = Some(string(name, value)?),
+            "timeout" => self.timeouts = Some(timeouts(value, base)?),
+            "extra_headers" => self.extra_headers = header_pairs(value)?,
+            _ => {
+                let hint = match nearest(name) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => "pass fields of the provider's own in extra={...}".to_owned(),
+                };
+                return checked(Err(Error::invalid(format!("there is no option {name:?}; {hint}"))));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn checked<T>(py: Python<'_>, parse: fn(&Value) -> Result<T, Error>, value: &Bound<'_, PyAny>) -> PyResult<T> {
+    parse(&to_json(value)?).map_err(|error| to_py(py, &error))
+}
+
+/// One text, or several.
+pub(crate) fn texts(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    if let Ok(text) = value.cast::<PyString>() {
+        return Ok(vec![text_of(text)?.to_owned()]);
+    }
+    let items = value.try_iter().map_err(|_| wrong_type(name, "a text or a list of texts", value))?;
+    items.map(|item| string(name, &item?)).collect()
+}
+
+fn tools(value: &Bound<'_, PyAny>) -> PyResult<Vec<Tool>> {
+    let items = value.try_iter().map_err(|_| wrong_type("tools", "a list of tools", value))?;
+    items.map(|item| checked(value.py(), tool_from_json, &item?)).collect()
+}
+
+/// The error for a client that was closed.
+pub(crate) fn closed(py: Python<'_>, what: &str) -> PyErr {
+    to_py(py, &Error::new(ErrorKind::Closed, what))
+}

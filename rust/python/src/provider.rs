@@ -1,0 +1,389 @@
+//! The native side of a provider: takes a call's arguments apart, starts the call, hands out what awaits it.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use edgequake_core::{
+    Error,
+    call::{self, Completed, Endpoint, EndpointConfig, RetryPolicy, Timeouts},
+    http::{HttpSettings, Pool, Protocol, Proxy},
+    model::{ChatRequest, EmbedRequest, Embeddings as CoreEmbeddings, Message, Response, Role},
+    runtime::generation,
+    wire::Wire,
+};
+use pyo3::{
+    IntoPyObjectExt,
+    intern,
+    prelude::*,
+    types::{PyBytes, PyDict, PyString},
+};
+
+use crate::{
+    bridge::{Call, Work},
+    embeddings::Embeddings,
+    errors::to_py,
+    json::to_object,
+    message::to_messages,
+    options::{CallOptions, closed, header_pairs, seconds, string, texts, timeouts},
+    response::LlmResponse,
+    stream::{SyncTextStream, TextStream},
+    wires,
+};
+
+/// A provider's address and settings, ready for calls. The classes in `edgequake_llm.providers` stand on it.
+#[pyclass(module = "edgequake_llm._core", frozen)]
+pub(crate) struct Provider {
+    endpoint: Arc<Endpoint>,
+    model: Option<String>,
+    embedding_model: Option<String>,
+    closed: AtomicBool,
+    pool: Mutex<Option<(u64, Arc<Pool>)>>,
+}
+
+fn settings(http: &Bound<'_, PyAny>) -> PyResult<HttpSettings> {
+    let py = http.py();
+    let mut settings = HttpSettings::default();
+    let text = |name: &str| -> PyResult<Option<String>> {
+        let value = http.getattr(name)?;
+        if value.is_none() { Ok(None) } else { string(name, &value).map(Some) }
+    };
+    settings.protocol = match text("protocol")?.as_deref() {
+        None | Some("auto") => Protocol::Auto,
+        Some("http1") => Protocol::Http1,
+        Some("http2") => Protocol::Http2,
+        Some(other) => {
+            let message = format!("protocol is \"auto\", \"http1\" or \"http2\", not {other:?}");
+            return Err(to_py(py, &Error::new(edgequake_core::ErrorKind::Configuration, message)));
+        }
+    };
+    let proxy = http.getattr(intern!(py, "proxy"))?;
+    settings.proxy = if proxy.is_none() {
+        Proxy::Environment
+    } else if proxy.cast::<PyString>().is_err() {
+        Proxy::Direct
+    } else {
+        Proxy::Url(string("proxy", &proxy)?)
+    };
+    settings.ca_pem = http.getattr(intern!(py, "ca_pem"))?.extract()?;
+    settings.client_pem = http.getattr(intern!(py, "client_pem"))?.extract()?;
+    if let Some(keep_alive) = seconds("keep_alive", &http.getattr(intern!(py, "keep_alive"))?)? {
+        settings.keep_alive = keep_alive;
+    }
+    Ok(settings)
+}
+
+fn retry_policy(retry: &Bound<'_, PyAny>) -> PyResult<RetryPolicy> {
+    let base = RetryPolicy::default();
+    let limit = |name: &str| seconds(&format!("RetryPolicy.{name}"), &retry.getattr(name)?);
+    Ok(RetryPolicy {
+        max_retries: retry.getattr("max_retries")?.extract()?,
+        base_delay: limit("base_delay")?.unwrap_or(base.base_delay),
+        max_delay: limit("max_delay")?.unwrap_or(base.max_delay),
+        max_retry_after: limit("max_retry_after")?.unwrap_or(base.max_retry_after),
+    })
+}
+
+impl Provider {
+    fn name(&self) -> &'static str {
+        self.endpoint.wire.name()
+    }
+
+    fn failed(&self, py: Python<'_>, error: Error) -> PyErr {
+        to_py(py, &error.with_provider(self.name()))
+    }
+
+    /// The pool of this process: looked up for each call, because a fork leaves the old one behind.
+    fn pool(&self, py: Python<'_>) -> PyResult<Arc<Pool>> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(closed(py, "this provider was closed; make a new one"));
+        }
+        let generation = generation().map_err(|error| self.failed(py, error))?;
+        let mut cached = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((id, pool)) = &*cached
+            && *id == generation.id()
+        {
+            return Ok(pool.clone());
+        }
+        let pool = generation.pool(&self.endpoint.settings).map_err(|error| self.failed(py, error))?;
+        *cached = Some((generation.id(), pool.clone()));
+        Ok(pool)
+    }
+
+    fn request(
+        &self,
+        messages: &Bound<'_, PyAny>,
+        options: Option<&Bound<'_, PyAny>>,
+        keywords: Option<&Bound<'_, PyDict>>,
+        stream: bool,
+    ) -> PyResult<(Arc<Endpoint>, ChatRequest)> {
+        let py = messages.py();
+        let call = CallOptions::new(options, keywords, self.endpoint.timeouts)?;
+        let mut messages = to_messages(messages)?;
+        if let Some(system) = call.system {
+            messages.insert(0, Arc::new(Message::text(Role::System, system)));
+        }
+        let Some(model) = call.model.or_else(|| self.model.clone()) else {
+            return Err(self.failed(py, Error::invalid("no model given; pass model=... to the provider or the call")));
+        };
+        let endpoint = self.endpoint_for(py, call.timeouts, &call.extra_headers)?;
+        Ok((endpoint, ChatRequest { model, messages, options: call.options, stream }))
+    }
+
+    fn endpoint_for(
+        &self,
+        py: Python<'_>,
+        timeouts: Option<Timeouts>,
+        extra_headers: &[(String, String)],
+    ) -> PyResult<Arc<Endpoint>> {
+        let mut endpoint = self.endpoint.clone();
+        if let Some(timeouts) = timeouts {
+            endpoint = Arc::new(endpoint.with_timeouts(timeouts));
+        }
+        if !extra_headers.is_empty() {
+            let with = endpoint.with_headers(extra_headers).map_err(|error| self.failed(py, error))?;
+            endpoint = Arc::new(with);
+        }
+        Ok(endpoint)
+    }
+
+    fn finish_chat(py: Python<'_>, provider: &'static str, outcome: ChatOutcome) -> PyResult<Py<PyAny>> {
+        let completed = outcome.map_err(|error| to_py(py, &error.with_provider(provider)))?;
+        LlmResponse::of(completed, provider).into_py_any(py)
+    }
+
+    fn finish_embed(py: Python<'_>, provider: &'static str, outcome: EmbedOutcome) -> PyResult<Py<PyAny>> {
+        let completed = outcome.map_err(|error| to_py(py, &error.with_provider(provider)))?;
+        Embeddings::of(py, completed, provider)?.into_py_any(py)
+    }
+
+    fn embed_request(
+        &self,
+        inputs: &Bound<'_, PyAny>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<(Arc<Endpoint>, EmbedRequest)> {
+        let py = inputs.py();
+        let invalid = |message: &str| self.failed(py, Error::invalid(message));
+        if inputs.cast::<PyString>().is_ok() {
+            return Err(invalid("embed takes a list of texts; put a single text in a list"));
+        }
+        let inputs = texts("texts", inputs)?;
+        if inputs.is_empty() {
+            return Err(invalid("embed needs at least one text"));
+        }
+        if let Some(place) = inputs.iter().position(|text| text.is_empty()) {
+            return Err(invalid(&format!("text {place} is empty; an empty text has no embedding")));
+        }
+        let mut request = EmbedRequest {
+            model: self.embedding_model.clone().unwrap_or_default(),
+            inputs,
+            dimensions: None,
+            task_type: None,
+            extra: Default::default(),
+        };
+        let (mut limits, mut headers) = (None, Vec::new());
+        for (name, value) in keywords.iter().flat_map(|keywords| keywords.iter()) {
+            if value.is_none() {
+                continue;
+            }
+            match string("an option's name", &name)?.as_str() {
+                "model" => request.model = string("model", &value)?,
+                "dimensions" => match value.extract::<u32>() {
+                    Ok(dimensions) if dimensions > 0 => request.dimensions = Some(dimensions),
+                    _ => return Err(invalid("dimensions must be a whole number of at least 1")),
+                },
+                "task_type" => request.task_type = Some(string("task_type", &value)?),
+                "extra" => request.extra = to_object(&value, "extra")?,
+                "timeout" => limits = Some(timeouts(&value, self.endpoint.timeouts)?),
+                "extra_headers" => headers = header_pairs(&value)?,
+                other => {
+                    let known = "model, dimensions, task_type, extra, timeout and extra_headers";
+                    return Err(invalid(&format!("embed has no option {other:?}; it has {known}")));
+                }
+            }
+        }
+        if request.model.is_empty() {
+            return Err(invalid("no embedding model given; pass embedding_model=... to the provider or model=... here"));
+        }
+        Ok((self.endpoint_for(py, limits, &headers)?, request))
+    }
+}
+
+type ChatOutcome = Result<Completed<Response>, Error>;
+type EmbedOutcome = Result<Completed<CoreEmbeddings>, Error>;
+
+#[pymethods]
+impl Provider {
+    #[new]
+    #[pyo3(signature = (wire, *, base_url, api_key, headers, model, embedding_model, timeouts, retry, http))]
+    fn new(
+        wire: &Bound<'_, PyAny>,
+        base_url: String,
+        api_key: Option<String>,
+        headers: &Bound<'_, PyAny>,
+        model: Option<String>,
+        embedding_model: Option<String>,
+        timeouts: &Bound<'_, PyAny>,
+        retry: &Bound<'_, PyAny>,
+        http: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let py = wire.py();
+        let wire: Arc<dyn Wire> = wires::from_py(wire)?;
+        let name = wire.name();
+        let limits = self::timeouts(timeouts, Timeouts::default())?;
+        let config = EndpointConfig {
+            wire,
+            base_url,
+            api_key,
+            headers: header_pairs(headers)?,
+            settings: settings(http)?,
+            timeouts: limits,
+            retry: retry_policy(retry)?,
+        };
+        // Everything that can be wrong with the settings is said here, not at the first call.
+        let checked = edgequake_core::http::Connector::new(config.settings.clone()).map(drop);
+        let endpoint = checked
+            .and_then(|()| Endpoint::new(config))
+            .map_err(|error| to_py(py, &error.with_provider(name)))?;
+        Ok(Self {
+            endpoint: Arc::new(endpoint),
+            model,
+            embedding_model,
+            closed: AtomicBool::new(false),
+            pool: Mutex::new(None),
+        })
+    }
+
+    /// Starts a chat call; await what it returns.
+    #[pyo3(signature = (messages, options=None, keywords=None))]
+    fn chat(
+        &self,
+        messages: &Bound<'_, PyAny>,
+        options: Option<&Bound<'_, PyAny>>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Call> {
+        let py = messages.py();
+        let (endpoint, request) = self.request(messages, options, keywords, false)?;
+        let (pool, name) = (self.pool(py)?, self.name());
+        Call::start(py, call::chat(endpoint, pool, request), move |py, outcome| Self::finish_chat(py, name, outcome))
+    }
+
+    /// Makes a chat call and waits for it in this thread.
+    #[pyo3(signature = (messages, options=None, keywords=None))]
+    fn chat_sync(
+        &self,
+        messages: &Bound<'_, PyAny>,
+        options: Option<&Bound<'_, PyAny>>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        let py = messages.py();
+        let (endpoint, request) = self.request(messages, options, keywords, false)?;
+        let work = Work::start(py, call::chat(endpoint, self.pool(py)?, request))?;
+        Self::finish_chat(py, self.name(), work.wait(py)?)
+    }
+
+    /// Starts a streamed chat call.
+    #[pyo3(signature = (messages, options=None, keywords=None))]
+    fn stream(
+        &self,
+        messages: &Bound<'_, PyAny>,
+        options: Option<&Bound<'_, PyAny>>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<TextStream> {
+        let py = messages.py();
+        let (endpoint, request) = self.request(messages, options, keywords, true)?;
+        let (sender, receiver) = call::queue();
+        let work = Work::start(py, call::stream(endpoint, self.pool(py)?, request, sender))?;
+        TextStream::new(py, receiver, work, self.name())
+    }
+
+    /// Starts a streamed chat call to be read in this thread.
+    #[pyo3(signature = (messages, options=None, keywords=None))]
+    fn stream_sync(
+        &self,
+        messages: &Bound<'_, PyAny>,
+        options: Option<&Bound<'_, PyAny>>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<SyncTextStream> {
+        let py = messages.py();
+        let (endpoint, request) = self.request(messages, options, keywords, true)?;
+        let (sender, receiver) = call::queue();
+        let work = Work::start(py, call::stream(endpoint, self.pool(py)?, request, sender))?;
+        SyncTextStream::new(py, receiver, work, self.name())
+    }
+
+    /// Starts embedding texts; await what it returns.
+    #[pyo3(signature = (texts, keywords=None))]
+    fn embed(&self, texts: &Bound<'_, PyAny>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Call> {
+        let py = texts.py();
+        let (endpoint, request) = self.embed_request(texts, keywords)?;
+        let (pool, name) = (self.pool(py)?, self.name());
+        Call::start(py, call::embed(endpoint, pool, request), move |py, outcome| Self::finish_embed(py, name, outcome))
+    }
+
+    /// Embeds texts and waits for it in this thread.
+    #[pyo3(signature = (texts, keywords=None))]
+    fn embed_sync(&self, texts: &Bound<'_, PyAny>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Py<PyAny>> {
+        let py = texts.py();
+        let (endpoint, request) = self.embed_request(texts, keywords)?;
+        let work = Work::start(py, call::embed(endpoint, self.pool(py)?, request))?;
+        Self::finish_embed(py, self.name(), work.wait(py)?)
+    }
+
+    /// The path and body that a call would send, for tests and for looking at.
+    #[pyo3(signature = (messages, options=None, keywords=None, *, stream=false))]
+    fn encode<'py>(
+        &self,
+        messages: &Bound<'py, PyAny>,
+        options: Option<&Bound<'py, PyAny>>,
+        keywords: Option<&Bound<'py, PyDict>>,
+        stream: bool,
+    ) -> PyResult<(String, Bound<'py, PyBytes>)> {
+        let py = messages.py();
+        let (endpoint, request) = self.request(messages, options, keywords, stream)?;
+        let encoded = endpoint.wire.encode_chat(&request).map_err(|error| self.failed(py, error))?;
+        Ok((encoded.path, PyBytes::new(py, &encoded.body)))
+    }
+
+    /// Refuses further calls, and closes the unused connections if no other provider shares the pool.
+    fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // One hold is the registry's, one is ours.
+        if let Some((_, pool)) = pool
+            && Arc::strong_count(&pool) <= 2
+        {
+            pool.close_idle();
+        }
+    }
+
+    /// Connections of this provider's pool: (unused HTTP/1.1 ones, HTTP/2 ones).
+    fn connections(&self, py: Python<'_>) -> PyResult<(usize, usize)> {
+        Ok(self.pool(py)?.connections())
+    }
+
+    /// The provider's name, as `openai`.
+    #[getter(name)]
+    fn py_name(&self) -> &'static str {
+        self.name()
+    }
+
+    /// The base URL.
+    #[getter]
+    fn base_url(&self) -> &str {
+        self.endpoint.base_url()
+    }
+
+    /// The model that calls use unless they name another.
+    #[getter]
+    fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
+    /// The embedding model that `embed` uses unless it names another.
+    #[getter]
+    fn embedding_model(&self) -> Option<&str> {
+        self.embedding_model.as_deref()
+    }
+}

@@ -1,0 +1,77 @@
+//! The wire formats by name, and decoding by hand for tests against recorded answers.
+
+use std::sync::Arc;
+
+use edgequake_core::{
+    Error, ErrorKind,
+    model::Assembly,
+    stream::Parser,
+    wire::{Wire, openai::OpenAi},
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pyo3::{IntoPyObjectExt, prelude::*, types::PyDict};
+
+use crate::{errors::to_py, options::header_pairs, response::LlmResponse};
+
+/// The wire format of that name.
+pub(crate) fn from_py(name: &Bound<'_, PyAny>) -> PyResult<Arc<dyn Wire>> {
+    let given: String = name.extract()?;
+    Ok(match given.as_str() {
+        "openai" => Arc::new(OpenAi::default()),
+        _ => {
+            let message = format!("there is no wire format {given:?}; there are openai, anthropic, gemini and ollama");
+            return Err(to_py(name.py(), &Error::new(ErrorKind::Configuration, message)));
+        }
+    })
+}
+
+/// Decodes a recorded answer as a call would, and returns the response or raises.
+///
+/// A stream's body is fed in pieces that end at `cuts` (byte places in ascending order).
+#[pyfunction]
+#[pyo3(signature = (wire, body, *, status=200, headers=None, stream=false, cuts=Vec::new()))]
+pub(crate) fn decode_chat(
+    wire: &Bound<'_, PyAny>,
+    body: &[u8],
+    status: u16,
+    headers: Option<&Bound<'_, PyDict>>,
+    stream: bool,
+    cuts: Vec<usize>,
+) -> PyResult<Py<PyAny>> {
+    let py = wire.py();
+    let wire = from_py(wire)?;
+    let mut map = HeaderMap::new();
+    for (name, value) in headers.map(|headers| header_pairs(headers)).transpose()?.unwrap_or_default() {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            map.insert(name, value);
+        }
+    }
+    let outcome = if !(200..300).contains(&status) {
+        Err(edgequake_core::call::status_error(wire.as_ref(), status, &map, body))
+    } else if stream {
+        decode_stream(wire.as_ref(), body, &cuts)
+    } else {
+        wire.decode_chat(body)
+    };
+    match outcome {
+        Ok(response) => LlmResponse::partial(response, Some(wire.name())).into_py_any(py),
+        Err(error) => Err(to_py(py, &error.with_provider(wire.name()))),
+    }
+}
+
+fn decode_stream(wire: &dyn Wire, body: &[u8], cuts: &[usize]) -> Result<edgequake_core::model::Response, Error> {
+    let (mut decoder, mut parser) = (wire.stream_decoder(), Parser::new(wire.framing()));
+    let mut answer = Assembly::new();
+    let mut from = 0;
+    for to in cuts.iter().copied().chain([body.len()]) {
+        let piece = body.get(from..to.min(body.len())).unwrap_or_default();
+        parser.feed(piece, |frame| decoder.frame(frame, &mut answer))?;
+        from = from.max(to.min(body.len()));
+    }
+    parser.finish(|frame| decoder.frame(frame, &mut answer))?;
+    if !answer.is_complete() {
+        let error = Error::new(ErrorKind::Interrupted, "the stream ended before its end");
+        return Err(error.with_partial(answer.into_response()));
+    }
+    Ok(answer.into_response())
+}
