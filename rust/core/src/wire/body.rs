@@ -1,6 +1,7 @@
 //! Writes a request body straight from the model to bytes, with no tree of JSON values between.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     error::{Error, ErrorKind},
@@ -13,6 +14,8 @@ use crate::{
 pub struct ObjectWriter<'a> {
     out: &'a mut Vec<u8>,
     extra: Option<&'a JsonObject>,
+    /// Keys of `extra` that [`ObjectWriter::merged`] has written already.
+    merged: Vec<&'static str>,
     empty: bool,
 }
 
@@ -20,7 +23,7 @@ impl<'a> ObjectWriter<'a> {
     /// Opens an object.
     pub fn new(out: &'a mut Vec<u8>) -> Self {
         out.push(b'{');
-        Self { out, extra: None, empty: true }
+        Self { out, extra: None, merged: Vec::new(), empty: true }
     }
 
     /// Opens an object in which `extra` wins over every other field.
@@ -58,13 +61,44 @@ impl<'a> ObjectWriter<'a> {
         }
     }
 
+    /// Opens a field's value as an object, which the caller closes; `None` if the field stands in `extra`.
+    pub fn open(&mut self, key: &str) -> Option<ObjectWriter<'_>> {
+        if self.taken(key) {
+            return None;
+        }
+        self.key(key);
+        Some(ObjectWriter::new(self.out))
+    }
+
     /// Writes a field whose value `fill` writes as an object.
     pub fn object(&mut self, key: &str, fill: impl FnOnce(&mut ObjectWriter<'_>)) {
-        if !self.taken(key) {
-            self.key(key);
-            let mut inner = ObjectWriter::new(self.out);
+        if let Some(mut inner) = self.open(key) {
             fill(&mut inner);
             inner.close();
+        }
+    }
+
+    /// Writes a field whose value `fill` writes as an object. An object under the same key of `extra` is laid over it
+    /// key by key; anything else there replaces it. An object that stays empty is left out.
+    pub fn merged(&mut self, key: &'static str, fill: impl FnOnce(&mut ObjectWriter<'_>)) {
+        let theirs = match self.extra.and_then(|extra| extra.get(key)) {
+            Some(Value::Object(theirs)) => Some(theirs),
+            Some(_) => return,
+            None => None,
+        };
+        let (length, empty) = (self.out.len(), self.empty);
+        self.key(key);
+        let mut inner = ObjectWriter::new(self.out);
+        inner.extra = theirs;
+        fill(&mut inner);
+        let nothing = inner.empty && theirs.is_none_or(JsonObject::is_empty);
+        inner.close();
+        if nothing {
+            self.out.truncate(length);
+            self.empty = empty;
+        }
+        if theirs.is_some() {
+            self.merged.push(key);
         }
     }
 
@@ -96,7 +130,8 @@ impl<'a> ObjectWriter<'a> {
     /// Writes `extra` and closes the object.
     pub fn close(mut self) {
         if let Some(extra) = self.extra.take() {
-            for (key, value) in extra {
+            let merged = std::mem::take(&mut self.merged);
+            for (key, value) in extra.iter().filter(|(key, _)| !merged.contains(&key.as_str())) {
                 self.field(key, value);
             }
         }
@@ -151,5 +186,23 @@ mod tests {
         body.close();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text, r#"{"a":"é\"\n","o":{"x":1.5},"b":2,"messages":[]}"#);
+    }
+
+    #[test]
+    fn merged_objects_take_extra_key_by_key() {
+        let extra = json!({"z": 1, "config": {"b": 20, "deep": {"y": 2}}, "whole": null}).as_object().cloned().unwrap();
+        let mut out = Vec::new();
+        let mut body = ObjectWriter::with_extra(&mut out, &extra);
+        body.merged("nothing", |_| ());
+        body.merged("config", |config| {
+            config.field("a", &1);
+            config.field("b", &2);
+            config.merged("deep", |deep| deep.field("x", &1));
+            config.merged("empty", |_| ());
+        });
+        body.merged("whole", |whole| whole.field("a", &1));
+        body.close();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, r#"{"config":{"a":1,"deep":{"x":1,"y":2},"b":20},"z":1,"whole":null}"#);
     }
 }

@@ -4,7 +4,9 @@
 
 pub mod anthropic;
 pub mod body;
+mod common;
 pub mod gemini;
+mod lenient;
 pub mod ollama;
 pub mod openai;
 pub mod status;

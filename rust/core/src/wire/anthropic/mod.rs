@@ -1,0 +1,111 @@
+//! Anthropic's messages: `POST /v1/messages`, below the host as base URL.
+//!
+//! What has no counterpart there: `seed` and the two penalties, free-form JSON output, sounds, embeddings. `max_tokens`
+//! is required there; [`DEFAULT_MAX_TOKENS`] is sent where the caller gives none. Thinking without a signature cannot be
+//! sent back and is left out, and so are empty texts, which Anthropic refuses.
+
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+
+use http::HeaderMap;
+use serde_json::Value;
+
+use super::{
+    EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire, body,
+    lenient::{error_message, text_at},
+    status::StatusError,
+};
+use crate::{
+    error::Error,
+    model::{ChatRequest, EmbedRequest, Embeddings, Response},
+    stream::Framing,
+};
+
+pub use encode::DEFAULT_MAX_TOKENS;
+
+/// The provider's name.
+const NAME: &str = "anthropic";
+
+/// Anthropic's messages format.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Anthropic;
+
+impl Wire for Anthropic {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn key_header(&self) -> KeyHeader {
+        KeyHeader { name: "x-api-key", prefix: "" }
+    }
+
+    fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        &[("anthropic-version", "2023-06-01")]
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+
+    fn encode_chat(&self, request: &ChatRequest) -> Result<Encoded, Error> {
+        Ok(Encoded { path: "/v1/messages".to_owned(), body: encode::chat(request)?.into() })
+    }
+
+    fn decode_chat(&self, body: &[u8]) -> Result<Response, Error> {
+        decode::message(body)
+    }
+
+    fn stream_decoder(&self) -> Box<dyn StreamDecoder> {
+        Box::new(decode::Stream::default())
+    }
+
+    fn embed_limits(&self) -> Option<EmbedLimits> {
+        None
+    }
+
+    fn encode_embed(&self, _: &EmbedRequest) -> Result<Encoded, Error> {
+        Err(no_embeddings())
+    }
+
+    fn decode_embed(&self, _: &[u8], _: usize) -> Result<Embeddings, Error> {
+        Err(no_embeddings())
+    }
+
+    fn decode_error(&self, status: u16, _: &HeaderMap, body: &[u8]) -> Error {
+        error(body, Some(status))
+    }
+}
+
+fn no_embeddings() -> Error {
+    body::unsupported(NAME, "embed", "OpenAI (and compatible servers), Gemini and Ollama have embeddings")
+}
+
+/// The error that a body carries. Without a status, as in a stream, the error's type tells which it would have been.
+#[cold]
+fn error(body: &[u8], status: Option<u16>) -> Error {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let error_type = text_at(&value, "/error/type");
+    let status = status.unwrap_or(match error_type.as_deref() {
+        Some("invalid_request_error") => 400,
+        Some("authentication_error") => 401,
+        Some("billing_error") => 402,
+        Some("permission_error") => 403,
+        Some("not_found_error") => 404,
+        Some("conflict_error") => 409,
+        Some("request_too_large") => 413,
+        Some("rate_limit_error") => 429,
+        Some("timeout_error") => 504,
+        Some("overloaded_error") => 529,
+        _ => 500,
+    });
+    StatusError {
+        message: error_message(&value, &["/error/message", "/message", "/error"], body),
+        code: text_at(&value, "/error/details/error_code").or_else(|| text_at(&value, "/error/code")),
+        error_type,
+        ..StatusError::default()
+    }
+    .into_error(NAME, status)
+    .with_request_id(text_at(&value, "/request_id"))
+}
