@@ -6,6 +6,8 @@
 
 pub mod error;
 pub mod model;
+#[cfg(feature = "simulator")]
+pub mod simulator;
 pub mod stream;
 pub mod wire;
 
