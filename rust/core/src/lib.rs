@@ -10,6 +10,8 @@ pub mod http;
 pub mod metrics;
 pub mod model;
 pub mod runtime;
+#[cfg(feature = "simulator")]
+pub mod simulator;
 pub mod stream;
 pub mod wire;
 

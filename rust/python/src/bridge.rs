@@ -149,7 +149,8 @@ fn new_bridge<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<
         bridge: PyWeakrefReference::new(bridge.as_any())?.unbind(),
     };
     KNOWN.with_borrow_mut(|known| {
-        known.retain(|known| known.event_loop.bind(py).upgrade().is_some() && known.bridge.bind(py).upgrade().is_some());
+        known
+            .retain(|known| known.event_loop.bind(py).upgrade().is_some() && known.bridge.bind(py).upgrade().is_some());
         known.push(entry);
     });
     Ok(bridge)
@@ -215,7 +216,8 @@ impl Drop for Waiter {
 
 /// The error for something that was started before a fork and is used in the child.
 pub(crate) fn forked(py: Python<'_>) -> PyErr {
-    let message = "this call was started before the process forked and does not exist in the child; start it again there";
+    let message =
+        "this call was started before the process forked and does not exist in the child; start it again there";
     to_py(py, &Error::new(ErrorKind::Closed, message))
 }
 

@@ -63,11 +63,20 @@ pub(crate) fn vectors_by_place<'py>(
 
 impl Embeddings {
     /// The vectors of a finished call.
-    pub(crate) fn of(py: Python<'_>, completed: Completed<model::Embeddings>, provider: &'static str) -> PyResult<Self> {
+    pub(crate) fn of(
+        py: Python<'_>,
+        completed: Completed<model::Embeddings>,
+        provider: &'static str,
+    ) -> PyResult<Self> {
         let Completed { value, meta } = completed;
         let (count, dims) = (value.len(), value.dims);
         let buffer = view(py, &value.values, count, dims)?.unbind();
         Ok(Self { buffer, count, dims, model: value.model, usage: value.usage, provider, meta })
+    }
+
+    /// Vectors that no call brought.
+    pub(crate) fn by_hand(py: Python<'_>, value: model::Embeddings, provider: &'static str) -> PyResult<Self> {
+        Self::of(py, Completed { value, meta: Meta::default() }, provider)
     }
 
     fn row<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyAny>> {

@@ -98,8 +98,6 @@ pub(crate) fn to_py(py: Python<'_>, event: model::Event) -> PyResult<Py<PyAny>> 
             PartEvent { part }.into_py_any(py)
         }
         model::Event::Usage(usage) => UsageEvent { usage: Usage::from(usage).into_py_any(py)? }.into_py_any(py),
-        model::Event::Finish(reason) => {
-            FinishEvent { finish_reason: reason.as_str().into_py_any(py)? }.into_py_any(py)
-        }
+        model::Event::Finish(reason) => FinishEvent { finish_reason: reason.as_str().into_py_any(py)? }.into_py_any(py),
     }
 }

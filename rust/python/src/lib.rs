@@ -11,6 +11,7 @@ mod metrics;
 mod options;
 mod provider;
 mod response;
+mod simulator;
 mod stream;
 mod wires;
 
@@ -32,9 +33,11 @@ mod _core {
     #[pymodule_export]
     use super::response::{LlmResponse, RateLimits, ToolCall, Usage};
     #[pymodule_export]
+    use super::simulator::Simulator;
+    #[pymodule_export]
     use super::stream::{EventStream, SyncEventStream, SyncTextStream, TextStream};
     #[pymodule_export]
-    use super::wires::decode_chat;
+    use super::wires::{decode_chat, decode_embed};
 
     /// The version of the package.
     #[allow(non_upper_case_globals)]

@@ -67,7 +67,8 @@ pub(crate) fn to_message(value: &Bound<'_, PyAny>) -> PyResult<Arc<Message>> {
         return Err(to_py(py, &Error::invalid(message)));
     };
     if dict.len() == 2
-        && let (Some(role), Some(content)) = (dict.get_item(intern!(py, "role"))?, dict.get_item(intern!(py, "content"))?)
+        && let (Some(role), Some(content)) =
+            (dict.get_item(intern!(py, "role"))?, dict.get_item(intern!(py, "content"))?)
         && let (Ok(role), Ok(text)) = (role.cast::<PyString>(), content.cast::<PyString>())
     {
         let role = parse_role(text_of(role)?).map_err(|error| to_py(py, &error))?;
@@ -91,9 +92,9 @@ pub(crate) fn to_messages(value: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<Message>
     } else if value.is_instance_of::<PyDict>() || value.is_instance_of::<ChatMessage>() {
         vec![to_message(value)?]
     } else {
-        let iterator = value.try_iter().map_err(|_| {
-            to_py(py, &Error::invalid("messages are a list of ChatMessage or dicts, or one text"))
-        })?;
+        let iterator = value
+            .try_iter()
+            .map_err(|_| to_py(py, &Error::invalid("messages are a list of ChatMessage or dicts, or one text")))?;
         let mut messages = Vec::with_capacity(value.len().unwrap_or(0));
         for item in iterator {
             messages.push(to_message(&item?)?);

@@ -123,22 +123,32 @@ pub(crate) fn timeouts(value: &Bound<'_, PyAny>, base: Timeouts) -> PyResult<Tim
 
 pub(crate) fn header_pairs(value: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
     let dict = value.cast::<PyDict>().map_err(|_| wrong_type("headers", "a dict of text", value))?;
-    dict.iter().map(|(name, value)| Ok((string("a header's name", &name)?, string("a header's value", &value)?))).collect()
+    dict.iter()
+        .map(|(name, value)| Ok((string("a header's name", &name)?, string("a header's value", &value)?)))
+        .collect()
 }
 
-/// The nearest of `names` to a misspelt one, if one is near.
+/// How many letters have to be put in, taken out or changed to make one word of the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (n, a) in one.chars().enumerate() {
+        let mut diagonal = n;
+        let mut left = n + 1;
+        let mut next = vec![left];
+        for (above, b) in row.iter().skip(1).zip(other.chars()) {
+            left = (diagonal + usize::from(a != b)).min(left + 1).min(above + 1);
+            diagonal = *above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+/// The option whose name is nearest to a misspelt one, if one is near.
 fn nearest(given: &str) -> Option<&'static str> {
-    let given = given.to_ascii_lowercase();
-    let common = |name: &str| {
-        let mut rest = given.as_str();
-        name.chars().filter(|c| rest.find(*c).map(|at| rest = rest.get(at + c.len_utf8()..).unwrap_or("")).is_some()).count()
-    };
-    NAMES
-        .into_iter()
-        .map(|name| (2 * common(name) * 100 / (name.len() + given.len()).max(1), name))
-        .max()
-        .filter(|(score, _)| *score >= 70)
-        .map(|(_, name)| name)
+    let scored = NAMES.into_iter().map(|name| (distance(given, name), name));
+    scored.min().filter(|(distance, name)| *distance <= 1 + name.len() / 4).map(|(_, name)| name)
 }
 
 impl CallOptions {

@@ -14,8 +14,7 @@ use edgequake_core::{
     wire::Wire,
 };
 use pyo3::{
-    IntoPyObjectExt,
-    intern,
+    IntoPyObjectExt, intern,
     prelude::*,
     types::{PyBytes, PyDict, PyString},
 };
@@ -204,7 +203,9 @@ impl Provider {
             }
         }
         if request.model.is_empty() {
-            return Err(invalid("no embedding model given; pass embedding_model=... to the provider or model=... here"));
+            return Err(invalid(
+                "no embedding model given; pass embedding_model=... to the provider or model=... here",
+            ));
         }
         Ok((self.endpoint_for(py, limits, &headers)?, request))
     }
@@ -243,9 +244,8 @@ impl Provider {
         };
         // Everything that can be wrong with the settings is said here, not at the first call.
         let checked = edgequake_core::http::Connector::new(config.settings.clone()).map(drop);
-        let endpoint = checked
-            .and_then(|()| Endpoint::new(config))
-            .map_err(|error| to_py(py, &error.with_provider(name)))?;
+        let endpoint =
+            checked.and_then(|()| Endpoint::new(config)).map_err(|error| to_py(py, &error.with_provider(name)))?;
         Ok(Self {
             endpoint: Arc::new(endpoint),
             model,

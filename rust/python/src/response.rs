@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use edgequake_core::{
     call::{Completed, Meta},
-    metrics::Metrics,
     model::{self, Message, Response, Role},
     wire,
 };
@@ -216,14 +215,7 @@ impl LlmResponse {
 
     /// What had come of an answer that broke off.
     pub(crate) fn partial(value: Response, provider: Option<&'static str>) -> Self {
-        let meta = Meta {
-            attempts: 1,
-            request_id: None,
-            rate_limits: None,
-            headers: http::HeaderMap::new(),
-            version: Version::HTTP_11,
-            metrics: Metrics::default(),
-        };
+        let meta = Meta::default();
         Self::of(Completed { value, meta }, provider.unwrap_or("unknown"))
     }
 

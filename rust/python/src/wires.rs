@@ -6,18 +6,21 @@ use edgequake_core::{
     Error, ErrorKind,
     model::Assembly,
     stream::Parser,
-    wire::{Wire, openai::OpenAi},
+    wire::{Wire, anthropic::Anthropic, gemini::Gemini, ollama::Ollama, openai::OpenAi},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pyo3::{IntoPyObjectExt, prelude::*, types::PyDict};
 
-use crate::{errors::to_py, options::header_pairs, response::LlmResponse};
+use crate::{embeddings::Embeddings, errors::to_py, options::header_pairs, response::LlmResponse};
 
 /// The wire format of that name.
 pub(crate) fn from_py(name: &Bound<'_, PyAny>) -> PyResult<Arc<dyn Wire>> {
     let given: String = name.extract()?;
     Ok(match given.as_str() {
         "openai" => Arc::new(OpenAi::default()),
+        "anthropic" => Arc::new(Anthropic),
+        "gemini" => Arc::new(Gemini),
+        "ollama" => Arc::new(Ollama),
         _ => {
             let message = format!("there is no wire format {given:?}; there are openai, anthropic, gemini and ollama");
             return Err(to_py(name.py(), &Error::new(ErrorKind::Configuration, message)));
@@ -55,6 +58,17 @@ pub(crate) fn decode_chat(
     };
     match outcome {
         Ok(response) => LlmResponse::partial(response, Some(wire.name())).into_py_any(py),
+        Err(error) => Err(to_py(py, &error.with_provider(wire.name()))),
+    }
+}
+
+/// Decodes a recorded answer with the vectors of `count` texts.
+#[pyfunction]
+pub(crate) fn decode_embed(wire: &Bound<'_, PyAny>, body: &[u8], count: usize) -> PyResult<Embeddings> {
+    let py = wire.py();
+    let wire = from_py(wire)?;
+    match wire.decode_embed(body, count) {
+        Ok(vectors) => Embeddings::by_hand(py, vectors, wire.name()),
         Err(error) => Err(to_py(py, &error.with_provider(wire.name()))),
     }
 }

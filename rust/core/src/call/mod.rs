@@ -40,6 +40,20 @@ pub struct Meta {
     pub metrics: Metrics,
 }
 
+impl Default for Meta {
+    /// Of an answer that no call brought.
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            request_id: None,
+            rate_limits: None,
+            headers: HeaderMap::new(),
+            version: Version::HTTP_11,
+            metrics: Metrics::default(),
+        }
+    }
+}
+
 /// An answer and what it took.
 #[derive(Debug, Clone)]
 pub struct Completed<T> {
