@@ -1,6 +1,6 @@
 //! The providers' wire formats: pure functions between the [`model`](crate::model) and bytes.
 //!
-//! One file for each format, one [`Wire`] implementation in each. Nothing here does I/O or reads a clock.
+//! One file or folder for each format, one [`Wire`] implementation in each. Nothing here does I/O or reads a clock.
 
 pub mod anthropic;
 pub mod body;

@@ -354,6 +354,16 @@ fn a_whole_answer() {
 }
 
 #[test]
+fn an_answer_cut_anywhere_is_malformed() {
+    let body = r#" {"id":"m","content":[{"type":"text","text":"Hé\n"},{"type":"tool_use","input":{"a":[1]}}],"usage":{"input_tokens":3}}"#;
+    assert!(Anthropic.decode_chat(body.as_bytes()).is_ok());
+    for cut in 0..body.len() {
+        let error = Anthropic.decode_chat(&body.as_bytes()[..cut]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed, "cut at {cut}");
+    }
+}
+
+#[test]
 fn odd_usage_is_no_error() {
     for usage in [r#""n/a""#, "[]", "null", r#"{"output_tokens": {}, "cache_creation": 7}"#] {
         let body = format!(r#"{{"content":[],"stop_reason":"end_turn","usage":{usage}}}"#);

@@ -15,7 +15,7 @@ use crate::{
         StreamDecoder,
         body::malformed,
         common::own_signature,
-        lenient::{Count, Text, arguments, lenient, parse},
+        lenient::{Count, Text, arguments, parse},
     },
 };
 
@@ -30,7 +30,7 @@ struct Chunk<'a> {
     candidates: Option<Vec<Candidate<'a>>>,
     #[serde(borrow)]
     prompt_feedback: Option<Feedback<'a>>,
-    #[serde(default, rename = "usageMetadata", deserialize_with = "lenient")]
+    #[serde(rename = "usageMetadata")]
     usage: Option<Tokens>,
     error: Option<IgnoredAny>,
 }

@@ -116,6 +116,7 @@ fn is_plain(schema: &JsonObject) -> bool {
     schema.iter().all(|(key, value)| match key.as_str() {
         "type" | "description" => value.is_string(),
         "nullable" => value.is_boolean(),
+        "format" => matches!(value.as_str(), Some("int32" | "int64" | "float" | "double")),
         "required" | "propertyOrdering" | "enum" => {
             value.as_array().is_some_and(|names| names.iter().all(Value::is_string))
         }

@@ -136,12 +136,13 @@ fn schemas_go_where_they_are_taken() {
     };
     let plain = json!({"type": "object", "required": ["a"], "properties": {
         "a": {"type": "string", "enum": ["x"], "description": "d", "nullable": true},
-        "type": {"type": "array", "items": {"type": "number"}},
+        "type": {"type": "array", "items": {"type": "integer", "format": "int32"}},
     }});
     assert_eq!(declared(plain.clone()), json!({"name": "f", "parameters": plain}));
     assert_eq!(declared(json!({})), json!({"name": "f", "parameters": {"type": "object"}}));
     for full in [
         json!({"type": "object", "additionalProperties": false}),
+        json!({"type": "object", "properties": {"a": {"type": "string", "format": "uri"}}}),
         json!({"type": "object", "properties": {"a": {"type": ["string", "null"]}}}),
         json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"type": "string"}}}),
         json!({"type": "object", "properties": {"a": {"type": "integer", "enum": [1]}}}),
@@ -292,6 +293,16 @@ fn a_whole_answer() {
     let usage = response.usage.unwrap();
     assert_eq!(usage, Usage { input: 9, cache_read: 4, output: 5, reasoning: 6, ..Usage::default() });
     assert_eq!((usage.prompt_tokens(), usage.completion_tokens()), (13, 11));
+}
+
+#[test]
+fn an_answer_cut_anywhere_is_malformed() {
+    let body = r#" {"candidates": [{"content": {"parts": [{"text": "Hé\n"}, {"functionCall": {"args": {"a": [1]}}}]}}], "usageMetadata": {}}"#;
+    assert!(Gemini.decode_chat(body.as_bytes()).is_ok());
+    for cut in 0..body.len() {
+        let error = Gemini.decode_chat(&body.as_bytes()[..cut]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed, "cut at {cut}");
+    }
 }
 
 #[test]

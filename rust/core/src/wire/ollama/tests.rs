@@ -203,6 +203,17 @@ fn a_whole_answer() {
 }
 
 #[test]
+fn an_answer_cut_anywhere_is_malformed() {
+    let body =
+        r#" {"message":{"content":"Hé\n","tool_calls":[{"function":{"name":"f","arguments":{"a":[1]}}}]},"done":true}"#;
+    assert!(Ollama.decode_chat(body.as_bytes()).is_ok());
+    for cut in 0..body.len() {
+        let error = Ollama.decode_chat(&body.as_bytes()[..cut]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed, "cut at {cut}");
+    }
+}
+
+#[test]
 fn bodies_that_are_no_answer() {
     for body in [
         "",
