@@ -67,6 +67,7 @@ from edgequake_llm.providers import (
     Provider,
     SyncCalls,
 )
+from edgequake_llm.simulator import Simulator
 
 __all__ = [
     "APIConnectionError",
@@ -110,6 +111,7 @@ __all__ = [
     "RequestTooLargeError",
     "RetryPolicy",
     "ServerError",
+    "Simulator",
     "StreamInterrupted",
     "SyncCalls",
     "SyncEventStream",

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, ErrorKind},
     http::Pool,
     model::{EmbedRequest, Embeddings},
-    wire::{EmbedLimits, body::unsupported},
+    wire::{EmbedLimits, Wire, body::unsupported},
 };
 
 /// Batches under way at once, for one call.
@@ -27,7 +27,7 @@ pub async fn embed(
 ) -> Result<Completed<Embeddings>, Error> {
     let wire = endpoint.wire.clone();
     let Some(limits) = wire.embed_limits() else {
-        return Err(unsupported(wire.name(), "embed", "use an OpenAI, Gemini or Ollama embedding model"));
+        return Err(no_embeddings(wire.as_ref()));
     };
     let EmbedRequest { model, inputs, dimensions, task_type, extra } = request;
     let mut waiting = batches(inputs, limits).into_iter();
@@ -71,10 +71,18 @@ pub async fn embed(
     }
     let Some(mut meta) = meta else { return Err(Error::invalid("embed needs at least one text")) };
     meta.attempts = attempts;
+    if whole.model.is_empty() {
+        whole.model = model;
+    }
     if let Some(usage) = &whole.usage {
         meta.metrics.set_tokens(usage.prompt_tokens(), 0);
     }
     Ok(Completed { value: whole, meta })
+}
+
+/// The error of a provider that has no embeddings.
+pub fn no_embeddings(wire: &dyn Wire) -> Error {
+    unsupported(wire.name(), "embed", "use an embedding model of OpenAI, Gemini or Ollama")
 }
 
 /// Cuts the texts into batches within the limits, each with the place of its first text.

@@ -13,7 +13,7 @@ mod unary;
 
 use http::{HeaderMap, Version};
 
-pub use embed::embed;
+pub use embed::{embed, no_embeddings};
 pub use endpoint::{Endpoint, EndpointConfig};
 pub use queue::{Next, Outcome, Receiver, Sender, queue};
 pub use retry::RetryPolicy;
