@@ -1,0 +1,116 @@
+//! OpenAI's chat completions and embeddings, and the many servers that speak the same format.
+//!
+//! Their differences are a few values in [`OpenAi`] on the way out. On the way in, every known dialect is read by the
+//! same code: what one server sends does not harm another's answer.
+
+mod decode;
+mod embed;
+mod encode;
+mod error;
+mod fill;
+mod messages;
+mod raw;
+mod stream;
+mod usage;
+
+use http::HeaderMap;
+
+use crate::{
+    error::Error,
+    model::{ChatRequest, EmbedRequest, Embeddings, Response},
+    stream::Framing,
+    wire::{EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire},
+};
+
+/// Which field carries `max_tokens`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxTokensField {
+    /// `max_completion_tokens` for OpenAI's reasoning models (o1, o3, o4, gpt-5), which refuse the other; else `max_tokens`.
+    ByModel,
+    /// Always `max_tokens`.
+    MaxTokens,
+    /// Always `max_completion_tokens`.
+    MaxCompletionTokens,
+}
+
+/// The format of OpenAI and of compatible servers; the default is OpenAI itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenAi {
+    /// The provider's name in messages and telemetry.
+    pub name: &'static str,
+    /// Which field carries `max_tokens`.
+    pub max_tokens_field: MaxTokensField,
+    /// Whether to ask for token counts at the end of a stream. Off for servers that refuse `stream_options`.
+    pub stream_usage: bool,
+    /// Whether to ask for vectors in base64, which is a quarter of the bytes. Answers in either form are read.
+    pub base64_embeddings: bool,
+    /// Whether vectors in base64 hold signed bytes and not 32-bit floats (Perplexity).
+    pub int8_embeddings: bool,
+    /// Whether earlier thinking goes back as `reasoning_content`, as DeepSeek and Kimi want it between tool calls.
+    pub send_thinking: bool,
+    /// Whether cache marks are sent as `cache_control`, as OpenRouter wants them for Anthropic's models.
+    pub cache_marks: bool,
+    /// What one embedding request may hold; `None` if the server has no embeddings.
+    pub embed_limits: Option<EmbedLimits>,
+}
+
+/// OpenAI takes 2,048 texts and 300,000 tokens in one request. A token is at least one byte and a character at most
+/// four, so that 75,000 characters of any text are within the bound.
+pub const OPENAI_EMBED_LIMITS: EmbedLimits = EmbedLimits { texts: 2_048, chars: 75_000 };
+
+impl Default for OpenAi {
+    fn default() -> Self {
+        Self {
+            name: "openai",
+            max_tokens_field: MaxTokensField::ByModel,
+            stream_usage: true,
+            base64_embeddings: true,
+            int8_embeddings: false,
+            send_thinking: false,
+            cache_marks: false,
+            embed_limits: Some(OPENAI_EMBED_LIMITS),
+        }
+    }
+}
+
+impl Wire for OpenAi {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn key_header(&self) -> KeyHeader {
+        KeyHeader { name: "authorization", prefix: "Bearer " }
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+
+    fn encode_chat(&self, request: &ChatRequest) -> Result<Encoded, Error> {
+        encode::chat(self, request)
+    }
+
+    fn decode_chat(&self, body: &[u8]) -> Result<Response, Error> {
+        decode::chat(self.name, body)
+    }
+
+    fn stream_decoder(&self) -> Box<dyn StreamDecoder> {
+        Box::new(stream::ChatStream::new(self.name))
+    }
+
+    fn embed_limits(&self) -> Option<EmbedLimits> {
+        self.embed_limits
+    }
+
+    fn encode_embed(&self, request: &EmbedRequest) -> Result<Encoded, Error> {
+        embed::encode(self, request)
+    }
+
+    fn decode_embed(&self, body: &[u8], count: usize) -> Result<Embeddings, Error> {
+        embed::decode(self, body, count)
+    }
+
+    fn decode_error(&self, status: u16, _headers: &HeaderMap, body: &[u8]) -> Error {
+        error::of_status(self.name, status, body)
+    }
+}
