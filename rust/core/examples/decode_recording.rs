@@ -2,7 +2,7 @@
 //!
 //! Takes JSON lines `{"wire", "status", "stream", "body"}` on standard input and prints one JSON line for each: text,
 //! thinking, tool calls, usage and finish reason, or vectors, or the error. A stream is decoded whole and then again cut at
-//! random places; `cuts_agree` says whether that made no difference.
+//! random places; `cuts_agree` says whether that made no difference, `complete` whether it ended as it should.
 
 use std::io::{BufRead, Write};
 
@@ -32,13 +32,13 @@ fn wire(name: &str) -> Result<Box<dyn Wire>, String> {
 }
 
 /// Decodes a stream that comes in these pieces.
-fn decode_stream<'a>(wire: &dyn Wire, pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Response, Error> {
+fn decode_stream<'a>(wire: &dyn Wire, pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Assembly, Error> {
     let (mut parser, mut decoder, mut answer) = (Parser::new(wire.framing()), wire.stream_decoder(), Assembly::new());
     for piece in pieces {
         parser.feed(piece, |frame| decoder.frame(frame, &mut answer))?;
     }
     parser.finish(|frame| decoder.frame(frame, &mut answer))?;
-    Ok(answer.into_response())
+    Ok(answer)
 }
 
 /// The bytes in pieces of 1 to `longest` bytes.
@@ -69,6 +69,14 @@ fn shown(response: &Response) -> Value {
     })
 }
 
+/// The object with one more field.
+fn with(mut object: Value, key: &str, value: bool) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(key.to_owned(), value.into());
+    }
+    object
+}
+
 fn failed(error: &Error) -> Value {
     json!({"error": {"kind": format!("{:?}", error.kind()), "message": error.message(), "code": error.code()}})
 }
@@ -90,17 +98,17 @@ fn decode(recording: &Recording, random: &mut fastrand::Rng) -> Result<Value, St
     if !recording.stream {
         return Ok(wire.decode_chat(body).map_or_else(|error| failed(&error), |response| shown(&response)));
     }
-    let show =
-        |result: Result<Response, Error>| result.map_or_else(|error| failed(&error), |response| shown(&response));
-    let mut whole = show(decode_stream(&*wire, [body]));
-    let agree = [1, 3, 50, 700, 5_000].into_iter().all(|longest| {
-        let pieces = cut(body, longest, random);
-        show(decode_stream(&*wire, pieces)) == whole
-    });
-    if let Some(fields) = whole.as_object_mut() {
-        fields.insert("cuts_agree".to_owned(), agree.into());
-    }
-    Ok(whole)
+    let show = |result: Result<Assembly, Error>| match result {
+        Ok(answer) => {
+            let complete = answer.is_complete();
+            with(shown(&answer.into_response()), "complete", complete)
+        }
+        Err(error) => failed(&error),
+    };
+    let whole = show(decode_stream(&*wire, [body]));
+    let mut agrees = |longest| show(decode_stream(&*wire, cut(body, longest, random))) == whole;
+    let all_agree = [1, 3, 50, 700, 5_000].into_iter().all(&mut agrees);
+    Ok(with(whole, "cuts_agree", all_agree))
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -180,6 +180,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn unescaping_agrees_with_serde(original in any::<String>(), ascii in any::<bool>()) {
             let mut json = serde_json::to_string(&original).unwrap();
