@@ -1,46 +1,58 @@
 //! Reads whole answers and the chunks of streamed ones, which have nearly the same shape.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::MapAccess};
 
 use super::{
     error,
-    raw::{Few, Raw, utf8},
+    fill::{Few, Fields, Fill, Seed, fields, skip},
+    raw::{Raw, utf8},
+    usage::Tokens,
 };
 use crate::{
     error::Error,
-    model::{Assembly, Part, Response, ToolSlot, Usage},
-    wire::body::malformed,
+    model::{Assembly, Part, Response, ToolSlot},
 };
 
-/// A whole answer, or one chunk of it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Answer<'a> {
-    #[serde(borrow)]
-    pub(super) id: Raw<'a>,
-    pub(super) model: Raw<'a>,
-    pub(super) choices: Option<Few<Choice<'a>>>,
-    pub(super) usage: Raw<'a>,
-    pub(super) error: Raw<'a>,
-    /// `error` in old servers' error bodies.
-    pub(super) object: Raw<'a>,
-    x_groq: Option<GroqExtra<'a>>,
+/// A whole answer, or one chunk of it. What was said stands under `message` if `WHOLE`, else under `delta`.
+#[derive(Debug, Default)]
+pub(super) struct Answer<'a, const WHOLE: bool> {
+    id: Raw<'a>,
+    model: Raw<'a>,
+    choices: Few<Choice<'a, WHOLE>>,
+    usage: Raw<'a>,
+    error: Raw<'a>,
+    object: Raw<'a>,
+    groq: GroqExtra<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+impl<'de, const WHOLE: bool> Fields<'de> for Answer<'de, WHOLE> {
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, value: &mut A) -> Result<(), A::Error> {
+        match key {
+            "id" => value.next_value_seed(Seed(&mut self.id)),
+            "model" => value.next_value_seed(Seed(&mut self.model)),
+            "choices" => value.next_value_seed(Seed(&mut self.choices)),
+            "usage" => value.next_value_seed(Seed(&mut self.usage)),
+            "error" => value.next_value_seed(Seed(&mut self.error)),
+            "object" => value.next_value_seed(Seed(&mut self.object)),
+            "x_groq" => value.next_value_seed(Seed(&mut self.groq)),
+            _ => skip(value),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
 struct GroqExtra<'a> {
-    #[serde(borrow)]
     usage: Raw<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Choice<'a> {
-    #[serde(borrow)]
+fields!(GroqExtra { "usage" => usage });
+
+#[derive(Debug, Default)]
+pub(super) struct Choice<'a, const WHOLE: bool> {
     index: Raw<'a>,
-    pub(super) delta: Option<Said<'a>>,
-    pub(super) message: Option<Said<'a>>,
+    pub(super) said: Said<'a>,
+    /// A whole message where a piece is wanted.
+    pub(super) message: Raw<'a>,
     pub(super) finish_reason: Raw<'a>,
     /// Moonshot counts here.
     usage: Raw<'a>,
@@ -48,11 +60,24 @@ pub(super) struct Choice<'a> {
     error: Raw<'a>,
 }
 
+impl<'de, const WHOLE: bool> Fields<'de> for Choice<'de, WHOLE> {
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, value: &mut A) -> Result<(), A::Error> {
+        match key {
+            "delta" if !WHOLE => value.next_value_seed(Seed(&mut self.said)),
+            "message" if WHOLE => value.next_value_seed(Seed(&mut self.said)),
+            "message" => value.next_value_seed(Seed(&mut self.message)),
+            "index" => value.next_value_seed(Seed(&mut self.index)),
+            "finish_reason" => value.next_value_seed(Seed(&mut self.finish_reason)),
+            "usage" => value.next_value_seed(Seed(&mut self.usage)),
+            "error" => value.next_value_seed(Seed(&mut self.error)),
+            _ => skip(value),
+        }
+    }
+}
+
 /// A message, or a piece of one.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub(super) struct Said<'a> {
-    #[serde(borrow)]
     content: Raw<'a>,
     reasoning_content: Raw<'a>,
     reasoning: Raw<'a>,
@@ -60,27 +85,39 @@ pub(super) struct Said<'a> {
     refusal: Raw<'a>,
     tool_calls: Few<Call<'a>>,
     /// The form before `tool_calls`.
-    function_call: Option<Function<'a>>,
+    function_call: Function<'a>,
     audio: Raw<'a>,
     images: Raw<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+fields!(Said {
+    "content" => content,
+    "reasoning_content" => reasoning_content,
+    "reasoning" => reasoning,
+    "reasoning_details" => reasoning_details,
+    "refusal" => refusal,
+    "tool_calls" => tool_calls,
+    "function_call" => function_call,
+    "audio" => audio,
+    "images" => images,
+});
+
+#[derive(Debug, Default)]
 struct Call<'a> {
-    #[serde(borrow)]
     index: Raw<'a>,
     id: Raw<'a>,
-    function: Option<Function<'a>>,
+    function: Function<'a>,
 }
 
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
-#[serde(default)]
+fields!(Call { "index" => index, "id" => id, "function" => function });
+
+#[derive(Debug, Default, Clone, Copy)]
 struct Function<'a> {
-    #[serde(borrow)]
     name: Raw<'a>,
     arguments: Raw<'a>,
 }
+
+fields!(Function { "name" => name, "arguments" => arguments });
 
 /// A piece of content or of `reasoning_details`.
 #[derive(Debug, Default, Deserialize)]
@@ -94,11 +131,29 @@ struct Piece<'a> {
     refusal: Raw<'a>,
 }
 
-impl<'a> Answer<'a> {
+impl<'a, const WHOLE: bool> Answer<'a, WHOLE> {
+    /// Reads an object of JSON; `None` if it is none, or of another shape.
+    pub(super) fn read(json: &'a str) -> Option<Self> {
+        let mut answer = Self::default();
+        let mut from = serde_json::Deserializer::from_str(json);
+        let read = answer.fill(&mut from).and_then(|()| from.end());
+        read.is_ok().then_some(answer)
+    }
+
     /// The error that stands in place of an answer, at the top or in a choice.
     pub(super) fn error(&self) -> Option<Raw<'a>> {
-        let choices = self.choices.as_ref().into_iter().flat_map(Few::iter);
-        [self.error].into_iter().chain(choices.map(|choice| choice.error)).find(|error| error::is_one(*error))
+        let in_choices = self.choices.iter().map(|choice| choice.error);
+        [self.error].into_iter().chain(in_choices).find(|error| error::is_one(*error))
+    }
+
+    /// Whether there is a list of choices, be it an empty one.
+    pub(super) fn has_choices(&self) -> bool {
+        self.choices.is_given()
+    }
+
+    /// Whether this says of itself that it is an error, as old servers' bodies do.
+    pub(super) fn is_named_error(&self) -> bool {
+        self.object.json() == "\"error\""
     }
 
     /// Tells the answer whatever holds for all choices.
@@ -111,9 +166,8 @@ impl<'a> Answer<'a> {
 
     /// Token counts, wherever this server puts them.
     pub(super) fn tell_usage(&self, answer: &mut Assembly) {
-        let in_choice = self.choices.as_ref().and_then(|choices| choices.iter().map(|choice| choice.usage).next());
-        let in_groq = self.x_groq.as_ref().map(|extra| extra.usage);
-        let given = self.usage.or(in_choice.unwrap_or_default()).or(in_groq.unwrap_or_default());
+        let in_choice = self.choices.iter().map(|choice| choice.usage).next().unwrap_or_default();
+        let given = self.usage.or(in_choice).or(self.groq.usage);
         if given.is_some()
             && let Some(usage) = given.read::<Tokens<'_>>().and_then(|tokens| tokens.usage())
         {
@@ -121,17 +175,22 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The pieces of the first choice; its index is often missing.
-    pub(super) fn first_choice(&self) -> impl Iterator<Item = &Choice<'a>> {
-        let choices = self.choices.as_ref().into_iter().flat_map(Few::iter);
-        choices
-            .enumerate()
-            .filter(|(n, choice)| choice.index.count().unwrap_or(*n as u64) == 0)
-            .map(|(_, choice)| choice)
+    /// The choice that is read into the answer, of number 0. Some servers give no numbers; some (Copilot) spread one
+    /// answer over several choices of that number.
+    pub(super) fn first_choice(&self) -> impl Iterator<Item = &Choice<'a, WHOLE>> {
+        let numbered = self.choices.iter().enumerate();
+        numbered.filter(|(n, choice)| choice.index.count().unwrap_or(*n as u64) == 0).map(|(_, choice)| choice)
     }
 }
 
-impl Said<'_> {
+impl<'a> Said<'a> {
+    /// Reads a message that was left raw.
+    pub(super) fn read(raw: Raw<'a>) -> Option<Self> {
+        let mut said = Self::default();
+        said.fill(&mut serde_json::Deserializer::from_str(raw.json())).ok()?;
+        Some(said)
+    }
+
     /// Tells the answer what was said. `whole`: this is a message and not a piece of one, so that each tool call in it
     /// is one of its own.
     pub(super) fn tell(&self, whole: bool, scratch: &mut String, answer: &mut Assembly) {
@@ -152,8 +211,8 @@ impl Said<'_> {
         for call in self.tool_calls.iter() {
             call.tell(whole, scratch, answer);
         }
-        if let Some(function) = self.function_call {
-            Call { function: Some(function), ..Call::default() }.tell(whole, scratch, answer);
+        if self.function_call.name.is_some() || self.function_call.arguments.is_some() {
+            Call { function: self.function_call, ..Call::default() }.tell(whole, scratch, answer);
         }
         if let Some(audio) = self.audio.read::<serde_json::Map<_, _>>() {
             let mut part = serde_json::Map::from_iter([("type".to_owned(), "audio".into())]);
@@ -191,7 +250,7 @@ fn tell_pieces(content: Raw<'_>, scratch: &mut String, answer: &mut Assembly) {
 
 impl Call<'_> {
     fn tell(&self, whole: bool, scratch: &mut String, answer: &mut Assembly) {
-        let function = self.function.unwrap_or_default();
+        let function = self.function;
         let slot = match self.index.count() {
             Some(index) if !whole => ToolSlot::Index(index),
             _ => ToolSlot::Last,
@@ -223,96 +282,82 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-/// Token counts as compatible servers give them. All totals are inclusive.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Tokens<'a> {
-    #[serde(borrow)]
-    prompt_tokens: Raw<'a>,
-    completion_tokens: Raw<'a>,
-    total_tokens: Raw<'a>,
-    prompt_tokens_details: Option<PromptDetails<'a>>,
-    completion_tokens_details: Option<CompletionDetails<'a>>,
-    /// DeepSeek.
-    prompt_cache_hit_tokens: Raw<'a>,
-    /// Moonshot.
-    cached_tokens: Raw<'a>,
-    /// Gateways before Anthropic's models.
-    cache_read_input_tokens: Raw<'a>,
-    cache_creation_input_tokens: Raw<'a>,
-    /// Perplexity, Copilot.
-    reasoning_tokens: Raw<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct PromptDetails<'a> {
-    #[serde(borrow)]
-    cached_tokens: Raw<'a>,
-    cache_write_tokens: Raw<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct CompletionDetails<'a> {
-    #[serde(borrow)]
-    reasoning_tokens: Raw<'a>,
-}
-
-/// The first count that is given and not zero.
-fn first_of(given: &[Raw<'_>]) -> u64 {
-    given.iter().filter_map(|raw| raw.count()).find(|count| *count > 0).unwrap_or(0)
-}
-
-impl Tokens<'_> {
-    /// The counts; `None` if there are none.
-    pub(super) fn usage(&self) -> Option<Usage> {
-        let (prompt, completion) = (self.prompt_tokens.count(), self.completion_tokens.count());
-        if prompt.is_none() && completion.is_none() {
-            return None;
-        }
-        let (prompt, completion) = (prompt.unwrap_or(0), completion.unwrap_or(0));
-        let (read, written) =
-            self.prompt_tokens_details.as_ref().map(|d| (d.cached_tokens, d.cache_write_tokens)).unwrap_or_default();
-        let thought = self.completion_tokens_details.as_ref().map(|d| d.reasoning_tokens).unwrap_or_default();
-        let read = first_of(&[read, self.prompt_cache_hit_tokens, self.cached_tokens, self.cache_read_input_tokens]);
-        let written = first_of(&[written, self.cache_creation_input_tokens]);
-        let reasoning = first_of(&[thought, self.reasoning_tokens]);
-        // xAI counts reasoning beside the completion, all others within it; only the total tells.
-        let beside = reasoning > 0 && self.total_tokens.count() == Some(prompt + completion + reasoning);
-        let completion = if beside { completion + reasoning } else { completion };
-        // Some servers estimate the reasoning by themselves and come out above the completion that holds it.
-        Some(Usage::from_inclusive(prompt, read, written, completion, reasoning.min(completion)))
-    }
-}
-
 /// Reads a whole answer.
 pub(super) fn chat(provider: &'static str, body: &[u8]) -> Result<Response, Error> {
     let text = utf8(body);
-    let parsed: Answer<'_> = match serde_json::from_str(&text) {
-        Ok(parsed) => parsed,
-        Err(_) => return Err(error::instead_of_answer(provider, "the answer is not a chat completion", body)),
+    let Some(parsed) = Answer::<'_, true>::read(&text) else {
+        return Err(error::instead_of_answer(provider, "the answer is not a chat completion", body));
     };
     if let Some(error) = parsed.error() {
         return Err(error::inside(provider, error.json().as_bytes()));
     }
-    let Some(choice) = parsed.first_choice().next() else {
+    if parsed.first_choice().next().is_none() {
         return Err(error::instead_of_answer(provider, "the answer has no choices", body));
-    };
-    if choice.message.is_none() {
-        return Err(malformed(provider, "the answer's first choice has no message", body));
     }
     let (mut answer, mut scratch) = (Assembly::new(), String::new());
     parsed.tell_meta(&mut answer);
     for choice in parsed.first_choice() {
-        if let Some(message) = &choice.message {
-            message.tell(true, &mut scratch, &mut answer);
-        }
+        choice.said.tell(true, &mut scratch, &mut answer);
     }
     for choice in parsed.first_choice() {
-        answer.finish(&choice.finish_reason.text());
+        answer.finish(choice.finish_reason.text_in(&mut scratch));
     }
     parsed.tell_usage(&mut answer);
     answer.end();
     Ok(answer.into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{error::ErrorKind, model::FinishReason};
+
+    #[test]
+    fn a_whole_answer() {
+        let body = r#" {"id":"c1","object":"chat.completion","created":1,"model":"m1","choices":[{"index":0,"logprobs":null,
+            "message":{"role":"assistant","reasoning_content":"hm","content":"\u0048i","refusal":null,"annotations":[],
+            "tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\":1}"}},
+            {"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}]},"finish_reason":"stop"},
+            {"index":1,"message":{"content":"other"},"finish_reason":"length"}],
+            "usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}} "#;
+        let response = chat("test", body.as_bytes()).unwrap();
+        assert_eq!((response.id.as_str(), response.model.as_str()), ("c1", "m1"));
+        assert_eq!((response.thinking().as_str(), response.text().as_str()), ("hm", "Hi"));
+        let calls: Vec<_> = response.tool_calls().map(|call| (call.name.as_str(), call.arguments.as_str())).collect();
+        assert_eq!(calls, [("f", "{\"x\":1}"), ("f", "{}")], "two calls stay two, whatever their ids");
+        assert_eq!(response.finish_reason, Some(FinishReason::ToolCalls));
+        assert_eq!(response.usage.map(|usage| usage.total_tokens()), Some(15));
+    }
+
+    #[test]
+    fn one_answer_spread_over_two_choices() {
+        let body = r#"{"choices":[{"index":0,"message":{"content":"Let me see."},"finish_reason":"tool_calls"},
+            {"index":0,"message":{"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#;
+        let response = chat("test", body.as_bytes()).unwrap();
+        assert_eq!((response.text().as_str(), response.tool_calls().count()), ("Let me see.", 1));
+    }
+
+    #[test]
+    fn what_is_no_answer() {
+        for body in
+            ["", "<html>busy</html>", "{}", "[]", "null", "{\"choices\":null}", "{\"choices\":[]}", "{\"choices\":[{"]
+        {
+            let error = chat("test", body.as_bytes()).unwrap_err();
+            assert_eq!((error.kind(), error.provider()), (ErrorKind::Malformed, Some("test")), "{body}");
+            assert!(body.is_empty() || error.message().contains(body), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_in_place_of_an_answer() {
+        for body in [
+            r#"{"error":{"code":429,"message":"slow down"}}"#,
+            r#"[{"error":{"code":429,"message":"slow down"}}]"#,
+            r#"{"object":"error","message":"slow down","code":429}"#,
+            r#"{"choices":[{"index":0,"message":{"content":""},"finish_reason":"error","error":{"code":429,"message":"slow down"}}]}"#,
+        ] {
+            let error = chat("test", body.as_bytes()).unwrap_err();
+            assert_eq!((error.kind(), error.message()), (ErrorKind::RateLimit, "slow down"), "{body}");
+        }
+    }
 }

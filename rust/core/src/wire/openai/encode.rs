@@ -131,3 +131,181 @@ impl MaxTokensField {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        error::ErrorKind,
+        model::{JsonObject, Message, Role},
+    };
+    use serde_json::{Value, json};
+
+    fn request(options: Options) -> ChatRequest {
+        let messages = vec![Message::text(Role::User, "Hi").into()];
+        ChatRequest { model: "gpt-4o".to_owned(), messages, options, stream: false }
+    }
+
+    fn object(value: Value) -> JsonObject {
+        value.as_object().cloned().unwrap()
+    }
+
+    /// The body without model and messages.
+    fn body(wire: &OpenAi, request: &ChatRequest) -> Value {
+        let encoded = chat(wire, request).unwrap();
+        assert_eq!(encoded.path, "/chat/completions");
+        let mut body: Value = serde_json::from_slice(&encoded.body).unwrap();
+        assert_eq!(body["model"].take(), request.model.as_str());
+        assert_eq!(body["messages"].take(), json!([{"role": "user", "content": "Hi"}]));
+        let fields = body.as_object().unwrap().iter().filter(|(_, value)| !value.is_null());
+        fields.map(|(key, value)| (key.clone(), value.clone())).collect::<JsonObject>().into()
+    }
+
+    #[test]
+    fn nothing_is_sent_that_was_not_asked_for() {
+        let encoded = chat(&OpenAi::default(), &request(Options::default())).unwrap();
+        let expected = br#"{"model":"gpt-4o","messages":[{"role":"user","content":"Hi"}]}"#;
+        assert_eq!(encoded.body, expected.as_slice());
+    }
+
+    #[test]
+    fn every_option() {
+        let tool = Tool {
+            name: "f".to_owned(),
+            description: Some("does".to_owned()),
+            parameters: object(json!({"type": "object"})),
+            strict: Some(true),
+        };
+        let bare = Tool { name: "g".to_owned(), description: None, parameters: JsonObject::new(), strict: None };
+        let options = Options {
+            max_tokens: Some(10),
+            temperature: Some(0.0),
+            top_p: Some(0.5),
+            stop: vec!["END".to_owned()],
+            seed: Some(-1),
+            presence_penalty: Some(1.0),
+            frequency_penalty: Some(-1.5),
+            user: Some("u".to_owned()),
+            tools: vec![tool, bare],
+            tool_choice: Some(ToolChoice::Required),
+            parallel_tool_calls: Some(false),
+            response_format: Some(ResponseFormat::Json),
+            reasoning: Some(Reasoning::Effort("low".to_owned())),
+            ..Options::default()
+        };
+        assert_eq!(
+            body(&OpenAi::default(), &request(options)),
+            json!({
+                "max_tokens": 10, "temperature": 0.0, "top_p": 0.5, "stop": ["END"], "seed": -1,
+                "presence_penalty": 1.0, "frequency_penalty": -1.5, "user": "u", "reasoning_effort": "low",
+                "response_format": {"type": "json_object"},
+                "tools": [
+                    {"type": "function", "function": {
+                        "name": "f", "description": "does", "parameters": {"type": "object"}, "strict": true}},
+                    {"type": "function", "function": {"name": "g"}},
+                ],
+                "tool_choice": "required", "parallel_tool_calls": false,
+            })
+        );
+    }
+
+    #[test]
+    fn forms_of_the_answer_and_choices_of_tools() {
+        let schema = |strict| ResponseFormat::Schema { name: "n".to_owned(), schema: json!({"type": "array"}), strict };
+        for (format, expected) in [
+            (ResponseFormat::Text, json!({"type": "text"})),
+            (
+                schema(Some(true)),
+                json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}, "strict": true}}),
+            ),
+            (schema(None), json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}}})),
+        ] {
+            let options = Options { response_format: Some(format), ..Options::default() };
+            assert_eq!(body(&OpenAi::default(), &request(options)), json!({"response_format": expected}));
+        }
+        let tool = Tool { name: "f".to_owned(), description: None, parameters: JsonObject::new(), strict: None };
+        for (choice, expected) in [
+            (ToolChoice::Auto, json!("auto")),
+            (ToolChoice::None, json!("none")),
+            (ToolChoice::Named("f".to_owned()), json!({"type": "function", "function": {"name": "f"}})),
+        ] {
+            let options =
+                Options { tools: vec![tool.clone()], tool_choice: Some(choice.clone()), ..Options::default() };
+            assert_eq!(body(&OpenAi::default(), &request(options))["tool_choice"], expected);
+            // Without tools there is nothing to choose from; OpenAI refuses the field then.
+            let options = Options { tool_choice: Some(choice), parallel_tool_calls: Some(true), ..Options::default() };
+            assert_eq!(body(&OpenAi::default(), &request(options)), json!({}));
+        }
+    }
+
+    #[test]
+    fn streams_ask_for_usage_where_they_may() {
+        let streamed = ChatRequest { stream: true, ..request(Options::default()) };
+        assert_eq!(
+            body(&OpenAi::default(), &streamed),
+            json!({"stream": true, "stream_options": {"include_usage": true}})
+        );
+        let wire = OpenAi { stream_usage: false, ..OpenAi::default() };
+        assert_eq!(body(&wire, &streamed), json!({"stream": true}));
+    }
+
+    #[test]
+    fn the_name_of_max_tokens() {
+        for (model, expected) in [
+            ("gpt-4o", "max_tokens"),
+            ("o1", "max_completion_tokens"),
+            ("o1-mini-2024", "max_completion_tokens"),
+            ("openai/o3", "max_completion_tokens"),
+            ("o4-mini", "max_completion_tokens"),
+            ("gpt-5", "max_completion_tokens"),
+            ("openai/gpt-5.2-chat", "max_completion_tokens"),
+            ("o1ga", "max_tokens"),
+            ("phi-o1-mini", "max_tokens"),
+            ("gpt-4-o3", "max_tokens"),
+        ] {
+            assert_eq!(MaxTokensField::ByModel.name(model), expected, "{model}");
+            assert_eq!(MaxTokensField::MaxTokens.name(model), "max_tokens");
+            assert_eq!(MaxTokensField::MaxCompletionTokens.name(model), "max_completion_tokens");
+        }
+    }
+
+    #[test]
+    fn extra_wins() {
+        let extra = object(json!({"temperature": 1, "max_completion_tokens": 7, "top_k": 3, "tools": []}));
+        let options = Options {
+            temperature: Some(0.5),
+            max_tokens: Some(9),
+            tool_choice: Some(ToolChoice::Auto),
+            extra,
+            ..Options::default()
+        };
+        assert_eq!(
+            body(&OpenAi::default(), &request(options)),
+            json!({"temperature": 1, "max_completion_tokens": 7, "top_k": 3, "tools": [], "tool_choice": "auto"})
+        );
+    }
+
+    #[test]
+    fn what_this_format_has_no_field_for() {
+        for (options, kind, message) in [
+            (
+                Options { top_k: Some(40), ..Options::default() },
+                ErrorKind::Unsupported,
+                "top_k is not supported by openai; if this server takes it, send extra={\"top_k\": 40}",
+            ),
+            (
+                Options { reasoning: Some(Reasoning::Budget(0)), ..Options::default() },
+                ErrorKind::Unsupported,
+                "a reasoning budget in tokens is not supported by openai; give an effort such as \"low\", \"medium\" or \"high\"",
+            ),
+            (
+                Options { tool_choice: Some(ToolChoice::Required), ..Options::default() },
+                ErrorKind::InvalidRequest,
+                "tool_choice is \"required\", but there are no tools",
+            ),
+        ] {
+            let error = chat(&OpenAi::default(), &request(options)).unwrap_err();
+            assert_eq!((error.kind(), error.message()), (kind, message));
+        }
+    }
+}

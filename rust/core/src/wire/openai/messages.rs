@@ -42,19 +42,24 @@ enum Item<'a> {
     Stray,
 }
 
-/// A message as this format has it. Tool results come first, as they must follow their calls at once.
+/// A message as this format has it. Tool results must follow their calls at once: they come before what the user says
+/// besides, and behind the model's own message.
 fn items(message: &Message) -> impl Iterator<Item = Item<'_>> {
     let results = message.content.iter().filter_map(|part| match part {
         Part::ToolResult { id, content, .. } => Some(Item::Result { id, content }),
         _ => None,
     });
-    let is_result = |part: &Part| matches!(part, Part::ToolResult { .. });
     let rest = match message.role {
         _ if !message.content.is_empty() && message.content.iter().all(is_result) => None,
         Role::Tool => Some(Item::Stray),
         _ => Some(Item::Message(message)),
     };
-    results.chain(rest)
+    let (before, after) = if message.role == Role::Assistant { (rest, None) } else { (None, rest) };
+    before.into_iter().chain(results).chain(after)
+}
+
+fn is_result(part: &Part) -> bool {
+    matches!(part, Part::ToolResult { .. })
 }
 
 impl Item<'_> {
@@ -71,6 +76,9 @@ impl Item<'_> {
                 item.optional("name", message.name.as_ref());
                 if message.role == Role::Assistant {
                     write_assistant(wire, &mut item, message)?;
+                } else if message.content.iter().any(is_result) {
+                    let rest = message.content.iter().filter(|part| !is_result(part));
+                    item.array("content", rest, |out, part| write_part(wire, out, part))?;
                 } else {
                     write_content(wire, &mut item, &message.content, message.as_parts)?;
                 }
@@ -92,10 +100,7 @@ fn write_content(wire: &OpenAi, item: &mut ObjectWriter<'_>, parts: &[Part], as_
         [Part::Text { text, cache }] if !as_parts && (cache.is_none() || !wire.cache_marks) => {
             item.field("content", text);
         }
-        _ => {
-            let parts = parts.iter().filter(|part| !matches!(part, Part::ToolResult { .. }));
-            item.array("content", parts, |out, part| write_part(wire, out, part))?;
-        }
+        parts => item.array("content", parts, |out, part| write_part(wire, out, part))?,
     }
     Ok(())
 }
@@ -257,5 +262,214 @@ impl Serialize for Address<'_> {
             Media::Url(text) | Media::FileId(text) => to.serialize_str(text),
             Media::Base64 { media_type, data } => to.collect_str(&format_args!("data:{media_type};base64,{data}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{error::ErrorKind, model::CacheControl};
+    use serde_json::json;
+
+    fn try_encode(wire: &OpenAi, messages: Vec<Message>) -> Result<Value, Error> {
+        let messages: Vec<Arc<Message>> = messages.into_iter().map(Arc::new).collect();
+        let mut out = Vec::new();
+        let mut body = ObjectWriter::new(&mut out);
+        write(wire, &mut body, &messages)?;
+        body.close();
+        Ok(serde_json::from_slice::<Value>(&out).unwrap()["messages"].take())
+    }
+
+    fn encode(messages: Vec<Message>) -> Value {
+        try_encode(&OpenAi::default(), messages).unwrap()
+    }
+
+    fn parts(role: Role, content: Vec<Part>) -> Message {
+        Message { role, content, name: None, as_parts: true }
+    }
+
+    fn result(id: &str, content: Vec<Part>) -> Part {
+        Part::ToolResult { id: id.to_owned(), name: None, content, is_error: false }
+    }
+
+    fn call(id: &str, arguments: &str) -> Part {
+        let (id, name) = (id.to_owned(), "f".to_owned());
+        Part::ToolCall(ToolCall { id, name, arguments: arguments.to_owned(), signature: None })
+    }
+
+    fn base64(media_type: &str) -> Media {
+        Media::Base64 { media_type: media_type.to_owned(), data: "AAEC".to_owned() }
+    }
+
+    fn url() -> Media {
+        Media::Url("https://x/y".to_owned())
+    }
+
+    fn thinking(text: &str) -> Part {
+        Part::Thinking { text: text.to_owned(), signature: Some("s".to_owned()) }
+    }
+
+    #[test]
+    fn texts_stay_texts_and_several_system_messages_stay() {
+        let named = Message { name: Some("Ann".to_owned()), ..Message::text(Role::User, "Hi") };
+        let messages = vec![
+            Message::text(Role::System, "A"),
+            Message::text(Role::Developer, "B"),
+            named,
+            Message::text(Role::Assistant, "Yes?"),
+            Message::text(Role::System, "C\n\"é\""),
+        ];
+        assert_eq!(
+            encode(messages),
+            json!([
+                {"role": "system", "content": "A"},
+                {"role": "developer", "content": "B"},
+                {"role": "user", "name": "Ann", "content": "Hi"},
+                {"role": "assistant", "content": "Yes?"},
+                {"role": "system", "content": "C\n\"é\""},
+            ])
+        );
+    }
+
+    #[test]
+    fn parts_become_a_list() {
+        let content = vec![
+            Part::text("see"),
+            Part::Image { media: url(), detail: Some("low".to_owned()) },
+            Part::Image { media: base64("image/png"), detail: None },
+            Part::Audio { media: base64("audio/mpeg") },
+            Part::Audio { media: base64("audio/x-wav") },
+            Part::Document { media: base64("application/pdf"), name: Some("a.pdf".to_owned()) },
+            Part::Document { media: base64("application/pdf"), name: None },
+            Part::Document { media: Media::FileId("file-1".to_owned()), name: None },
+            Part::Raw(json!({"type": "video_url", "video_url": {"url": "v"}})),
+        ];
+        assert_eq!(
+            encode(vec![parts(Role::User, content), parts(Role::System, vec![Part::text("only")])]),
+            json!([
+                {"role": "user", "content": [
+                    {"type": "text", "text": "see"},
+                    {"type": "image_url", "image_url": {"url": "https://x/y", "detail": "low"}},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAEC"}},
+                    {"type": "input_audio", "input_audio": {"data": "AAEC", "format": "mp3"}},
+                    {"type": "input_audio", "input_audio": {"data": "AAEC", "format": "wav"}},
+                    {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAEC"}},
+                    {"type": "file", "file": {"filename": "document.pdf", "file_data": "data:application/pdf;base64,AAEC"}},
+                    {"type": "file", "file": {"file_id": "file-1"}},
+                    {"type": "video_url", "video_url": {"url": "v"}},
+                ]},
+                {"role": "system", "content": [{"type": "text", "text": "only"}]},
+            ])
+        );
+    }
+
+    #[test]
+    fn tool_calls_and_their_results() {
+        let messages = vec![
+            parts(
+                Role::Assistant,
+                vec![thinking("hm"), Part::text("One"), Part::text(" moment"), call("a", "{\"x\": 1}"), call("b", "")],
+            ),
+            parts(Role::Tool, vec![result("a", vec![Part::text("1")]), result("b", vec![])]),
+            parts(Role::Assistant, vec![result("c", vec![Part::text("early")]), call("c", "{}")]),
+            parts(Role::User, vec![Part::text("and now?"), result("c", vec![Part::text("x"), Part::text("y")])]),
+        ];
+        let call = |id: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": arguments}});
+        assert_eq!(
+            encode(messages),
+            json!([
+                {"role": "assistant", "content": "One moment", "tool_calls": [call("a", "{\"x\": 1}"), call("b", "{}")]},
+                {"role": "tool", "tool_call_id": "a", "content": "1"},
+                {"role": "tool", "tool_call_id": "b", "content": ""},
+                {"role": "assistant", "tool_calls": [call("c", "{}")]},
+                {"role": "tool", "tool_call_id": "c", "content": "early"},
+                {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}]},
+                {"role": "user", "content": [{"type": "text", "text": "and now?"}]},
+            ])
+        );
+    }
+
+    #[test]
+    fn what_the_model_said_before() {
+        let messages = vec![
+            parts(Role::Assistant, vec![thinking("hm"), Part::RedactedThinking { data: "?".to_owned() }]),
+            parts(Role::Assistant, vec![Part::Refusal { text: "No".to_owned() }]),
+            parts(Role::Assistant, vec![Part::Raw(json!({"type": "audio", "id": "a1", "data": "UklG"}))]),
+            parts(Role::Assistant, vec![Part::text("so"), Part::Raw(json!({"type": "x"}))]),
+            parts(Role::Assistant, vec![]),
+        ];
+        assert_eq!(
+            encode(messages),
+            json!([
+                {"role": "assistant", "content": ""},
+                {"role": "assistant", "refusal": "No"},
+                {"role": "assistant", "audio": {"id": "a1"}},
+                {"role": "assistant", "content": [{"type": "text", "text": "so"}, {"type": "x"}]},
+                {"role": "assistant", "content": ""},
+            ])
+        );
+    }
+
+    #[test]
+    fn thinking_and_cache_marks_only_where_the_server_wants_them() {
+        let marked = |ttl: Option<&str>| Part::Text {
+            text: "long".to_owned(),
+            cache: Some(CacheControl { ttl: ttl.map(str::to_owned) }),
+        };
+        let messages = || {
+            let system = Message { as_parts: false, ..parts(Role::System, vec![marked(None)]) };
+            vec![
+                system,
+                parts(Role::User, vec![marked(Some("1h"))]),
+                parts(Role::Assistant, vec![thinking("a"), thinking(""), thinking("b"), Part::text("so")]),
+            ]
+        };
+        assert_eq!(
+            encode(messages()),
+            json!([
+                {"role": "system", "content": "long"},
+                {"role": "user", "content": [{"type": "text", "text": "long"}]},
+                {"role": "assistant", "content": "so"},
+            ])
+        );
+        let wire = OpenAi { cache_marks: true, send_thinking: true, ..OpenAi::default() };
+        assert_eq!(
+            try_encode(&wire, messages()).unwrap(),
+            json!([
+                {"role": "system", "content": [{"type": "text", "text": "long", "cache_control": {"type": "ephemeral"}}]},
+                {"role": "user", "content": [{"type": "text", "text": "long", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]},
+                {"role": "assistant", "content": "so", "reasoning_content": "ab"},
+            ])
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_carried() {
+        for (role, part, what) in [
+            (Role::User, Part::Document { media: url(), name: None }, "document by URL"),
+            (Role::User, Part::Image { media: Media::FileId("f".to_owned()), detail: None }, "image by file id"),
+            (Role::User, Part::Audio { media: url() }, "sound by URL"),
+            (Role::User, call("a", "{}"), "tool call outside"),
+            (Role::User, thinking("x"), "thinking outside"),
+            (Role::User, result("a", vec![result("b", vec![])]), "tool result inside"),
+            (Role::Tool, Part::text("x"), "must hold only tool results"),
+        ] {
+            let error = try_encode(&OpenAi::default(), vec![parts(role, vec![part])]).unwrap_err();
+            assert_eq!((error.kind(), error.provider()), (ErrorKind::InvalidRequest, Some("openai")));
+            assert!(error.message().contains(what), "{error}");
+        }
+        assert!(try_encode(&OpenAi::default(), vec![parts(Role::Tool, vec![])]).is_err());
+    }
+
+    #[test]
+    fn the_estimate_is_near_the_truth() {
+        let text = "word ".repeat(2_000);
+        let messages: Vec<Arc<Message>> = (0..50).map(|_| Arc::new(Message::text(Role::User, text.as_str()))).collect();
+        let mut out = Vec::new();
+        let mut body = ObjectWriter::new(&mut out);
+        write(&OpenAi::default(), &mut body, &messages).unwrap();
+        body.close();
+        let estimate = estimate(&messages);
+        assert!(estimate >= out.len() && estimate < out.len() * 5 / 4, "{estimate} for {}", out.len());
     }
 }

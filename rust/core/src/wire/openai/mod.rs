@@ -7,9 +7,11 @@ mod decode;
 mod embed;
 mod encode;
 mod error;
+mod fill;
 mod messages;
 mod raw;
 mod stream;
+mod usage;
 
 use http::HeaderMap;
 
@@ -42,6 +44,8 @@ pub struct OpenAi {
     pub stream_usage: bool,
     /// Whether to ask for vectors in base64, which is a quarter of the bytes. Answers in either form are read.
     pub base64_embeddings: bool,
+    /// Whether vectors in base64 hold signed bytes and not 32-bit floats (Perplexity).
+    pub int8_embeddings: bool,
     /// Whether earlier thinking goes back as `reasoning_content`, as DeepSeek and Kimi want it between tool calls.
     pub send_thinking: bool,
     /// Whether cache marks are sent as `cache_control`, as OpenRouter wants them for Anthropic's models.
@@ -61,6 +65,7 @@ impl Default for OpenAi {
             max_tokens_field: MaxTokensField::ByModel,
             stream_usage: true,
             base64_embeddings: true,
+            int8_embeddings: false,
             send_thinking: false,
             cache_marks: false,
             embed_limits: Some(OPENAI_EMBED_LIMITS),
@@ -102,7 +107,7 @@ impl Wire for OpenAi {
     }
 
     fn decode_embed(&self, body: &[u8], count: usize) -> Result<Embeddings, Error> {
-        embed::decode(self.name, body, count)
+        embed::decode(self, body, count)
     }
 
     fn decode_error(&self, status: u16, _headers: &HeaderMap, body: &[u8]) -> Error {

@@ -4,13 +4,10 @@
 //! missing or null. So the shapes in [`super::decode`] take any value for each field, which costs one pass over it, and
 //! the reading is done here, without copying what needs no copy.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::borrow::Cow;
 
 use memchr::memchr;
-use serde::{
-    Deserialize, Deserializer,
-    de::{SeqAccess, Visitor},
-};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// A JSON value of any type; null is the same as missing.
@@ -125,53 +122,6 @@ fn unescape_one(escape: &str) -> (char, usize) {
     }
 }
 
-/// A list that nearly always has one item, which then needs no allocation. Null is an empty list.
-#[derive(Debug)]
-pub(super) struct Few<T> {
-    first: Option<T>,
-    rest: Vec<T>,
-}
-
-impl<T> Default for Few<T> {
-    fn default() -> Self {
-        Self { first: None, rest: Vec::new() }
-    }
-}
-
-impl<T> Few<T> {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.first.iter().chain(&self.rest)
-    }
-}
-
-struct FewVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for FewVisitor<T> {
-    type Value = Few<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_unit<E>(self) -> Result<Few<T>, E> {
-        Ok(Few::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Few<T>, A::Error> {
-        let mut few = Few { first: items.next_element()?, rest: Vec::new() };
-        while let Some(item) = items.next_element()? {
-            few.rest.push(item);
-        }
-        Ok(few)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(FewVisitor(PhantomData))
-    }
-}
-
 /// The bytes as text. A broken character must not cost the whole answer: it becomes U+FFFD.
 pub(super) fn utf8(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
@@ -230,6 +180,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn unescaping_agrees_with_serde(original in any::<String>(), ascii in any::<bool>()) {
             let mut json = serde_json::to_string(&original).unwrap();
