@@ -65,5 +65,5 @@ class ProviderFactory:
             variables = cls.key_variables if cls.key_required else cls.base_url_variables
             if first_set(variables, os.environ):
                 return ProviderFactory.create(kind, **settings)
-        variables = ", ".join(name for cls in _CLASSES.values() if cls.key_required for name in cls.key_variables)
-        raise ConfigurationError(f"no provider is set up: set one of {variables}, or OLLAMA_HOST for a local Ollama")
+        keys = ", ".join(name for cls in _CLASSES.values() if cls.key_required for name in cls.key_variables)
+        raise ConfigurationError(f"no provider is set up: set one of {keys}, or OLLAMA_HOST for a local Ollama")

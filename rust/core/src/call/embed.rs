@@ -88,16 +88,16 @@ pub fn no_embeddings(wire: &dyn Wire) -> Error {
 /// Cuts the texts into batches within the limits, each with the place of its first text.
 fn batches(inputs: Vec<String>, limits: EmbedLimits) -> Vec<(usize, Vec<String>)> {
     let mut batches: Vec<(usize, Vec<String>)> = Vec::new();
-    let mut chars = 0_usize;
+    let mut bytes = 0_usize;
     for (place, text) in inputs.into_iter().enumerate() {
-        let length = text.chars().count();
+        let length = text.len();
         match batches.last_mut() {
-            Some((_, batch)) if batch.len() < limits.texts && chars + length <= limits.chars => {
-                chars += length;
+            Some((_, batch)) if batch.len() < limits.texts && bytes + length <= limits.bytes => {
+                bytes += length;
                 batch.push(text);
             }
             _ => {
-                chars = length;
+                bytes = length;
                 batches.push((place, vec![text]));
             }
         }
@@ -109,9 +109,9 @@ fn batches(inputs: Vec<String>, limits: EmbedLimits) -> Vec<(usize, Vec<String>)
 mod tests {
     use super::*;
 
-    fn split(lengths: &[usize], texts: usize, chars: usize) -> Vec<(usize, usize)> {
-        let inputs = lengths.iter().map(|n| "é".repeat(*n)).collect();
-        batches(inputs, EmbedLimits { texts, chars }).iter().map(|(start, batch)| (*start, batch.len())).collect()
+    fn split(lengths: &[usize], texts: usize, bytes: usize) -> Vec<(usize, usize)> {
+        let inputs = lengths.iter().map(|n| "e".repeat(*n)).collect();
+        batches(inputs, EmbedLimits { texts, bytes }).iter().map(|(start, batch)| (*start, batch.len())).collect()
     }
 
     #[test]

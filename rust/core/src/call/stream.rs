@@ -140,7 +140,9 @@ impl Reading<'_> {
                 watch = Watch { phase: ErrorKind::IdleTimeout, from: Instant::now() };
             }
             if let Err(error) = fed {
-                break error;
+                // The last line of a body that was cut off in mid-line is no fault of the format.
+                let cut = at_end && frames > 1 && error.kind() == ErrorKind::Malformed;
+                break if cut { Error::new(ErrorKind::Connect, "the stream ended before its end") } else { error };
             }
             if assembly.is_ended() || (at_end && assembly.is_complete()) {
                 return Ok(assembly.into_response());

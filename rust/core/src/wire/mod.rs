@@ -45,8 +45,8 @@ pub struct KeyHeader {
 pub struct EmbedLimits {
     /// At most this many texts.
     pub texts: usize,
-    /// At most this many characters in all; a safe bound below the provider's bound in tokens.
-    pub chars: usize,
+    /// At most this many bytes of UTF-8 in all. No token is shorter than a byte, so this bounds the tokens too.
+    pub bytes: usize,
 }
 
 /// One provider's format: encodes requests, decodes answers, decodes streams, maps errors.

@@ -34,7 +34,13 @@ const SPENT: [&str; 8] = [
 ];
 
 /// Codes that mean "the prompt is too long".
-const TOO_LONG: [&str; 3] = ["context_length_exceeded", "string_above_max_length", "model_context_window_exceeded"];
+const TOO_LONG: [&str; 5] = [
+    "context_length_exceeded",
+    "string_above_max_length",
+    "model_context_window_exceeded",
+    "exceed_context_size_error", // llama.cpp
+    "too_many_prompt_tokens",    // Perplexity
+];
 
 impl StatusError {
     /// The error's kind, from status, code and type; never from the text of the message.
@@ -78,7 +84,8 @@ impl StatusError {
             _ => "",
         };
         let error = Error::new(kind, format!("{message}{hint}"));
-        let retryable = error.retryable() || status == 408;
+        // 501: this server has no such feature, and will not have it in a second either.
+        let retryable = (error.retryable() || status == 408) && status != 501;
         error
             .with_retryable(retryable)
             .with_provider(provider)

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Gemini takes 100 texts a batch. A text may have 2,048 tokens; 100 of them are some 800,000 characters.
-pub(super) const LIMITS: EmbedLimits = EmbedLimits { texts: 100, chars: 800_000 };
+pub(super) const LIMITS: EmbedLimits = EmbedLimits { texts: 100, bytes: 800_000 };
 
 /// The body for a batch of texts. `extra` goes into each text's request: the body has no other field.
 pub(super) fn encode(request: &EmbedRequest) -> Result<Vec<u8>, Error> {

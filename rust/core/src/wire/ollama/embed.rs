@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Ollama sets no limit; these keep one request from holding a small server for long.
-pub(super) const LIMITS: EmbedLimits = EmbedLimits { texts: 512, chars: 1_000_000 };
+pub(super) const LIMITS: EmbedLimits = EmbedLimits { texts: 512, bytes: 1_000_000 };
 
 /// The body for a batch of texts.
 pub(super) fn encode(request: &EmbedRequest) -> Result<Vec<u8>, Error> {

@@ -54,9 +54,9 @@ pub struct OpenAi {
     pub embed_limits: Option<EmbedLimits>,
 }
 
-/// OpenAI takes 2,048 texts and 300,000 tokens in one request. A token is at least one byte and a character at most
-/// four, so that 75,000 characters of any text are within the bound.
-pub const OPENAI_EMBED_LIMITS: EmbedLimits = EmbedLimits { texts: 2_048, chars: 75_000 };
+/// OpenAI takes 2,048 texts and 300,000 tokens in one request. A token is at least one byte, so that 300,000 bytes of any
+/// text are within the bound.
+pub const OPENAI_EMBED_LIMITS: EmbedLimits = EmbedLimits { texts: 2_048, bytes: 300_000 };
 
 impl Default for OpenAi {
     fn default() -> Self {
