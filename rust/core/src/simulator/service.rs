@@ -176,6 +176,9 @@ pub(super) async fn serve(
             tokio::time::sleep(pace.vary(thinking)).await;
         }
     }
+    if matches!(prepared.status, 204 | 304) {
+        prepared.source = Source::Whole(Bytes::new()); // HTTP allows them no body.
+    }
     if prepared.status == 429 {
         state.books.rate_limited();
     }

@@ -176,7 +176,13 @@ async fn replies_are_sent_as_scripted() {
     let answer = post(&simulator, openai.unary, &openai.body, "").await;
     assert_eq!((answer.status.as_u16(), answer.text()), (418, "short and stout"));
     assert_eq!((answer.header("x-tea"), answer.header("server")), ("mint", "pot"));
-    assert_eq!(simulator.pending(), 0);
+    let moved = Reply::status(302).with_header("location", "https://example.com/");
+    for (reply, status, header) in [(moved, 302, "location"), (Reply::status(204), 204, "server")] {
+        simulator.push(reply).unwrap();
+        let answer = post(&simulator, openai.unary, &openai.body, "").await;
+        assert_eq!((answer.status.as_u16(), answer.headers.contains_key(header)), (status, true));
+    }
+    assert_eq!((simulator.pending(), simulator.stats().completed, simulator.stats().aborted), (0, 4, 0));
     assert!(simulator.push(Reply::text("x").with_header("bad name", "x")).is_err());
     simulator.push(Reply::text("never sent")).unwrap();
     simulator.clear();

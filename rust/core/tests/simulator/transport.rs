@@ -9,7 +9,7 @@ use edgequake_core::{
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::client::{BOTH, Client, Speak, eventually, plain, post, request, soon, start, tcp, tls, wires};
+use crate::client::{Client, Speak, eventually, plain, post, raw_request, request, soon, start, tcp, tls, wires};
 
 fn secure() -> SimulatorConfig {
     SimulatorConfig { tls: true, ..SimulatorConfig::default() }
@@ -39,13 +39,17 @@ async fn tls_with_the_certificate_and_the_version_agreed_on() {
 async fn faults_reach_through_tls() {
     let simulator = start(secure());
     let [openai, ..] = wires();
-    for (speak, protocol) in BOTH.into_iter().zip([&b"http/1.1"[..], b"h2"]) {
-        let socket = tls(tls_port(&simulator), simulator.cert_pem().unwrap(), None, &[protocol]).await.unwrap();
-        let mut client = Client::over(socket, speak).await;
-        let answer = client.post(openai.stream, &openai.body(true), "cut_after=4").await;
-        assert_eq!(answer.frames().len(), 4);
-        assert!(answer.error.is_some());
-    }
+    let (port, ca) = (tls_port(&simulator), simulator.cert_pem().unwrap());
+    let mut client = Client::over(tls(port, ca, None, &[b"h2"]).await.unwrap(), Speak::H2).await;
+    let answer = client.post(openai.stream, &openai.body(true), "cut_after=4").await;
+    assert_eq!(answer.frames().len(), 4);
+    assert!(answer.error.is_some());
+    let mut socket = tls(port, ca, None, &[b"http/1.1"]).await.unwrap();
+    socket.write_all(&raw_request(openai.stream, &openai.body(true), "cut_after=4")).await.unwrap();
+    let mut text = Vec::new();
+    let error = soon(socket.read_to_end(&mut text)).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(String::from_utf8(text).unwrap().matches("data: ").count(), 4);
 }
 
 #[tokio::test]
@@ -175,4 +179,10 @@ fn it_needs_no_runtime_of_its_user() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with('}'), "{answer}");
     assert!(simulator.wait_for(Duration::from_secs(10), |stats| stats.completed == 1));
     assert!(!simulator.wait_for(Duration::ZERO, |stats| stats.completed == 2));
+}
+
+#[test]
+fn threads_can_share_it() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    shared(&plain());
 }
