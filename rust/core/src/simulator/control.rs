@@ -26,6 +26,10 @@ pub(crate) fn parse(value: &str) -> Result<Overrides, String> {
             let millis = given.parse::<f64>().ok().and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
             millis.ok_or_else(|| format!("x-simulator: {key}={given} is no time in milliseconds"))
         };
+        let mut fault = |fault| match out.fault.replace(fault) {
+            None => Ok(()),
+            Some(_) => Err("x-simulator: one fault at a time".to_owned()),
+        };
         match key {
             "tokens" => out.tokens = Some(number()?),
             "text" => out.text = Some(given.to_owned()),
@@ -42,16 +46,14 @@ pub(crate) fn parse(value: &str) -> Result<Overrides, String> {
             "error" => out.error = Some(given.to_owned()),
             "retry_after_ms" => out.retry_after = Some(millis()?),
             "gzip" => out.gzip = Some(number()? != 0),
-            "close_before_headers" => out.fault = Some(Fault::CloseBeforeHeaders),
-            "cut_after" => out.fault = Some(Fault::CutAfter(After::Events(number()?))),
-            "cut_after_bytes" => out.fault = Some(Fault::CutAfter(After::Bytes(number()? as u64))),
-            "close_after" => out.fault = Some(Fault::CloseAfter(After::Events(number()?))),
-            "end_after" => out.fault = Some(Fault::EndAfter(After::Events(number()?))),
-            "stall_after" => {
-                out.fault = Some(Fault::StallAfter { after: After::Events(number()?), keep_alive: None });
-            }
+            "close_before_headers" => fault(Fault::CloseBeforeHeaders)?,
+            "cut_after" => fault(Fault::CutAfter(After::Events(number()?)))?,
+            "cut_after_bytes" => fault(Fault::CutAfter(After::Bytes(number()? as u64)))?,
+            "close_after" => fault(Fault::CloseAfter(After::Events(number()?)))?,
+            "end_after" => fault(Fault::EndAfter(After::Events(number()?)))?,
+            "stall_after" => fault(Fault::StallAfter { after: After::Events(number()?), keep_alive: None })?,
             "keep_alive_ms" => keep_alive = Some(millis()?),
-            "error_after" => out.fault = Some(Fault::ErrorAfter { events: number()?, status: 529 }),
+            "error_after" => fault(Fault::ErrorAfter { events: number()?, status: 529 })?,
             "error_status" => error_status = Some(status()?),
             _ => return Err(format!("x-simulator: unknown key {key:?}; there are: {KEYS}")),
         }
@@ -101,6 +103,7 @@ mod tests {
             ("status=7", "status"),
             ("keep_alive_ms=5", "stall_after"),
             ("jitter=2", "jitter"),
+            ("cut_after=1; end_after=1", "one fault"),
         ] {
             let message = parse(value).unwrap_err();
             assert!(message.contains(word), "{message}");

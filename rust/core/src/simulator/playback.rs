@@ -392,13 +392,8 @@ mod tests {
 
     #[test]
     fn scripted_pieces_stay_as_they_are() {
-        let pieces = [
-            "da", "", "ta: 
-
-",
-        ]
-        .map(|piece| Bytes::from_static(piece.as_bytes()));
-        let source = Source::Pieces(pieces.to_vec().into_iter());
+        let pieces: Vec<Bytes> = vec!["da".into(), "".into(), "ta: \n\n".into()];
+        let source = Source::Pieces(pieces.into_iter());
         let (all, sizes, _) = play(playback(source, 5, Fault::None));
         assert_eq!(
             (all.as_slice(), sizes),

@@ -173,8 +173,8 @@ impl Listener {
     async fn connection(self, socket: TcpStream, tls: Option<TlsAcceptor>) {
         let books = Arc::clone(&self.state.books);
         let connection = Connection::new(books.connected());
-        let number = connection.number;
-        lock(&self.connections).insert(number, Arc::clone(&connection));
+        lock(&self.connections).insert(connection.number, Arc::clone(&connection));
+        let _open = Open { listener: &self, number: connection.number };
         let _ = socket.set_nodelay(true);
         let serving = async {
             let socket: Box<dyn Socket> = match tls {
@@ -192,8 +192,6 @@ impl Listener {
             () = connection.ended() => {}
         }
         connection.finish().await;
-        lock(&self.connections).remove(&number);
-        books.disconnected();
     }
 
     async fn serve(&self, socket: Box<dyn Socket>, connection: Arc<Connection>) {
@@ -214,5 +212,18 @@ impl Listener {
         let service = service_fn(|request| serve(Arc::clone(state), Arc::clone(&connection), request));
         // However it ends, the books know.
         let _ = builder.serve_connection(socket, service).await;
+    }
+}
+
+/// A connection on the list of open ones, until it is dropped, be it with the whole runtime.
+struct Open<'a> {
+    listener: &'a Listener,
+    number: u64,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        lock(&self.listener.connections).remove(&self.number);
+        self.listener.state.books.disconnected();
     }
 }

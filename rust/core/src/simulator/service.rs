@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Collected};
 use hyper::body::Incoming;
 
 use super::{
@@ -132,8 +132,11 @@ pub(super) async fn serve(
     let mut rng = state.rng(ticket.number);
     let id = format!("{:016x}{:08x}", rng.u64(..), ticket.number);
     let (dialect, operation) = route(&parts.method, parts.uri.path(), parts.uri.query());
-    // A body that breaks off is empty here; its client is gone and will not see the answer.
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let Ok(body) = body.collect().await.map(Collected::to_bytes) else {
+        // The client broke off in the middle of its request.
+        ticket.settle(Outcome::Aborted);
+        return if h2 { std::future::pending().await } else { break_off(ticket, &connection, Ending::Close).await };
+    };
     state.record(ticket.number, connection.number, &parts, &body);
 
     let reply = lock(&state.script).take(parts.uri.path());
@@ -149,8 +152,8 @@ pub(super) async fn serve(
     }
     let fault = overrides.fault.clone().unwrap_or_default();
     match &fault {
-        Fault::CloseBeforeHeaders => return break_off(&mut ticket, &connection, Ending::Close).await,
-        Fault::Raw(bytes) => return break_off(&mut ticket, &connection, Ending::Raw(bytes.clone())).await,
+        Fault::CloseBeforeHeaders => return break_off(ticket, &connection, Ending::Close).await,
+        Fault::Raw(bytes) => return break_off(ticket, &connection, Ending::Raw(bytes.clone())).await,
         _ => {}
     }
 
@@ -172,6 +175,9 @@ pub(super) async fn serve(
         if !thinking.is_zero() {
             tokio::time::sleep(pace.vary(thinking)).await;
         }
+    }
+    if matches!(prepared.status, 204 | 304) {
+        prepared.source = Source::Whole(Bytes::new()); // HTTP allows them no body.
     }
     if prepared.status == 429 {
         state.books.rate_limited();
@@ -209,7 +215,7 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// Ends the connection in place of an answer. Hyper drops this future with the connection.
-async fn break_off<T>(ticket: &mut Ticket, connection: &Connection, ending: Ending) -> T {
+async fn break_off<T>(mut ticket: Ticket, connection: &Connection, ending: Ending) -> T {
     ticket.settle(Outcome::Faulted);
     connection.end(ending);
     std::future::pending().await
