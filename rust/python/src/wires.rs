@@ -6,7 +6,7 @@ use edgequake_core::{
     Error, ErrorKind,
     model::Assembly,
     stream::Parser,
-    wire::{Wire, anthropic::Anthropic, gemini::Gemini, ollama::Ollama, openai::OpenAi},
+    wire::{StreamDecoder, Wire, anthropic::Anthropic, gemini::Gemini, ollama::Ollama, openai::OpenAi, template},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pyo3::{IntoPyObjectExt, prelude::*, types::PyDict};
@@ -74,7 +74,7 @@ pub(crate) fn decode_embed(wire: &Bound<'_, PyAny>, body: &[u8], count: usize) -
 }
 
 fn decode_stream(wire: &dyn Wire, body: &[u8], cuts: &[usize]) -> Result<edgequake_core::model::Response, Error> {
-    let (mut decoder, mut parser) = (wire.stream_decoder(), Parser::new(wire.framing()));
+    let (mut decoder, mut parser) = (template::decoder(wire), Parser::new(wire.framing()));
     let mut answer = Assembly::new();
     let mut from = 0;
     for to in cuts.iter().copied().chain([body.len()]) {

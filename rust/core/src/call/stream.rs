@@ -17,7 +17,7 @@ use crate::{
     http::{Answer, Outgoing, Pool},
     model::{Assembly, ChatRequest, Response},
     stream::Parser,
-    wire::body::malformed,
+    wire::{StreamDecoder, body::malformed, template},
 };
 
 /// How much of an answer is kept to show in an error.
@@ -109,7 +109,7 @@ impl Reading<'_> {
 
     async fn read(&mut self, answer: &mut Answer, sent: Instant) -> Result<Response, Error> {
         let wire = &self.endpoint.wire;
-        let mut decoder = wire.stream_decoder();
+        let mut decoder = template::decoder(wire.as_ref());
         let mut parser = Parser::new(wire.framing());
         let mut assembly = Assembly::new();
         let mut head: Vec<u8> = Vec::new();

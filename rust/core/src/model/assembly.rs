@@ -3,6 +3,8 @@
 //! The wire formats call one method for each thing they read; the rules that hold for every provider (the first finish
 //! reason wins, usage is merged and not added up, tool calls are told apart) are kept here, once.
 
+use std::ops::Range;
+
 use super::{Event, FinishReason, Part, Response, ToolCall, Usage};
 
 /// Tells a provider's parallel tool calls apart: whatever it numbers or names them by.
@@ -29,6 +31,16 @@ pub struct Assembly {
     calls: Vec<OpenCall>,
     events: Vec<Event>,
     ended: bool,
+    watched: Watched,
+}
+
+/// Whether what was read from a frame is one piece of text that stands in the frame as it is.
+#[derive(Debug, Default)]
+struct Watched {
+    address: usize,
+    length: usize,
+    events_before: usize,
+    text: Option<Range<usize>>,
 }
 
 impl Assembly {
@@ -56,7 +68,22 @@ impl Assembly {
             Some(Part::Text { text, .. }) => text.push_str(piece),
             _ => self.response.parts.push(Part::text(piece)),
         }
+        let start = piece.as_ptr().addr().wrapping_sub(self.watched.address);
+        let end = start.wrapping_add(piece.len());
+        self.watched.text = (start < end && end <= self.watched.length).then_some(start..end);
         self.events.push(Event::Text(piece.into()));
+    }
+
+    /// From now on a text that lies in these bytes is noted, for [`Assembly::only_text`].
+    pub fn watch(&mut self, bytes: &[u8]) {
+        let (address, length) = (bytes.as_ptr().addr(), bytes.len());
+        self.watched = Watched { address, length, events_before: self.events.len(), text: None };
+    }
+
+    /// Where in the watched bytes the text stands, if one piece of text is all that was read from them.
+    pub fn only_text(&mut self) -> Option<Range<usize>> {
+        let text = self.watched.text.take()?;
+        (self.events.len() == self.watched.events_before + 1).then_some(text)
     }
 
     /// A piece of thinking.

@@ -10,6 +10,7 @@ mod lenient;
 pub mod ollama;
 pub mod openai;
 pub mod status;
+pub mod template;
 
 use bytes::Bytes;
 use http::HeaderMap;
