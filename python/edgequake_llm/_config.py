@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Literal, TypeAlias
+from edgequake_llm._value import Value
 
-Seconds: TypeAlias = "float | timedelta"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from typing import ClassVar, Literal, TypeAlias
+
+    Seconds: TypeAlias = float | timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Value):
     """Limits on a call's time. Each raises its own error; `None` is no limit.
 
     `connect`: until a connection is there (`ConnectTimeout`). `first_token`: from sending to the first event that
@@ -26,8 +28,7 @@ class Timeouts:
     total: Seconds | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Value):
     """How failed calls are tried again: 408, 409, 429, 5xx, 529 and connection errors, before anything was delivered.
 
     The wait before the n-th retry is uniform between 0 and `base_delay` x 2^(n-1), at most `max_delay` (exponential
@@ -41,8 +42,7 @@ class RetryPolicy:
     max_retry_after: Seconds = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class HTTPConfig:
+class HTTPConfig(Value):
     """How connections are made. Providers of equal settings share one pool of connections.
 
     `protocol`: `"auto"` is HTTP/2 where the server offers it by ALPN; `"http2"` also speaks it in clear by prior
@@ -52,8 +52,10 @@ class HTTPConfig:
     unused connection is kept.
     """
 
+    __hidden__: ClassVar = frozenset({"ca_pem", "client_pem"})
+
     protocol: Literal["auto", "http1", "http2"] = "auto"
     proxy: str | Literal[False] | None = None
-    ca_pem: bytes | None = field(default=None, repr=False)
-    client_pem: bytes | None = field(default=None, repr=False)
+    ca_pem: bytes | None = None
+    client_pem: bytes | None = None
     keep_alive: Seconds = 90.0

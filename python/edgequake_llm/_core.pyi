@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeAlias, final
 
 from edgequake_llm._config import HTTPConfig, RetryPolicy, Timeouts
 from edgequake_llm._options import CompletionOptions
@@ -35,9 +35,9 @@ __all__ = [
     "decode_embed",
 ]
 
-_Messages = Sequence[ChatMessage | Mapping[str, Any]] | ChatMessage | Mapping[str, Any] | str
-_Options = CompletionOptions | Mapping[str, Any] | None
-_Content = str | Sequence[Mapping[str, Any]]
+_Messages: TypeAlias = Sequence[ChatMessage | Mapping[str, Any]] | ChatMessage | Mapping[str, Any] | str
+_Options: TypeAlias = CompletionOptions | Mapping[str, Any] | None
+_Content: TypeAlias = str | Sequence[Mapping[str, Any]]
 
 @final
 class ChatMessage:
@@ -276,7 +276,7 @@ class FinishEvent:
     @property
     def finish_reason(self) -> str: ...
 
-_Event = (
+_Event: TypeAlias = (
     TextDelta | ThinkingDelta | RefusalDelta | ToolCallStart | ToolCallDelta | PartEvent | UsageEvent | FinishEvent
 )
 

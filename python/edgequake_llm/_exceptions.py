@@ -5,10 +5,10 @@ Imports nothing from the package: the native module imports these classes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from edgequake_llm._core import LLMResponse
 
@@ -22,7 +22,7 @@ class LLMError(Exception):
     says it; `attempts` counts the requests that were sent; `elapsed` is in seconds. Never holds a secret.
     """
 
-    def __init__(  # noqa: D417 - the class documents them
+    def __init__(
         self,
         message: str = "",
         *,

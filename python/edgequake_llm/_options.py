@@ -2,53 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypedDict
+from edgequake_llm._value import Value
 
-from edgequake_llm._config import Seconds, Timeouts
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, ClassVar, Literal, TypeAlias, TypedDict
 
-ToolChoice: TypeAlias = "Literal['auto', 'none', 'required'] | str | Mapping[str, Any]"
-ResponseFormat: TypeAlias = "Literal['text', 'json'] | Mapping[str, Any]"
+    from edgequake_llm._config import Seconds, Timeouts
+
+    ToolChoice: TypeAlias = Literal["auto", "none", "required"] | str | Mapping[str, Any]
+    ResponseFormat: TypeAlias = Literal["text", "json"] | Mapping[str, Any]
+
+    class OptionFields(TypedDict, total=False):
+        """The options as keyword arguments of a call."""
+
+        max_tokens: int | None
+        temperature: float | None
+        top_p: float | None
+        top_k: int | None
+        stop: str | Sequence[str] | None
+        seed: int | None
+        presence_penalty: float | None
+        frequency_penalty: float | None
+        user: str | None
+        tools: Sequence[Mapping[str, Any]] | None
+        tool_choice: ToolChoice | None
+        parallel_tool_calls: bool | None
+        response_format: ResponseFormat | None
+        reasoning: str | int | Mapping[str, Any] | None
+        extra: Mapping[str, Any] | None
+        model: str | None
+        system: str | None
+        timeout: Seconds | Timeouts | None
+        extra_headers: Mapping[str, str] | None
+
+    class EmbedFields(TypedDict, total=False):
+        """The options of `embed` as keyword arguments."""
+
+        model: str | None
+        dimensions: int | None
+        task_type: str | None
+        extra: Mapping[str, Any] | None
+        timeout: Seconds | Timeouts | None
+        extra_headers: Mapping[str, str] | None
 
 
-class OptionFields(TypedDict, total=False):
-    """The options as keyword arguments of a call. Not importable at run time for anything but annotations."""
-
-    max_tokens: int | None
-    temperature: float | None
-    top_p: float | None
-    top_k: int | None
-    stop: str | Sequence[str] | None
-    seed: int | None
-    presence_penalty: float | None
-    frequency_penalty: float | None
-    user: str | None
-    tools: Sequence[Mapping[str, Any]] | None
-    tool_choice: ToolChoice | None
-    parallel_tool_calls: bool | None
-    response_format: ResponseFormat | None
-    reasoning: str | int | Mapping[str, Any] | None
-    extra: Mapping[str, Any] | None
-    model: str | None
-    system: str | None
-    timeout: Seconds | Timeouts | None
-    extra_headers: Mapping[str, str] | None
-
-
-class EmbedFields(TypedDict, total=False):
-    """The options of `embed` as keyword arguments."""
-
-    model: str | None
-    dimensions: int | None
-    task_type: str | None
-    extra: Mapping[str, Any] | None
-    timeout: Seconds | Timeouts | None
-    extra_headers: Mapping[str, str] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompletionOptions:
+class CompletionOptions(Value):
     """Everything that shapes an answer. `None` leaves the choice to the provider and sends nothing.
 
     `max_tokens`: at most this many output tokens. `temperature`: 0 to 2. `top_p`: 0 to 1. `top_k`: sample from this many
@@ -61,6 +61,8 @@ class CompletionOptions:
 
     Values are checked when a call is made, before anything is sent: `InvalidRequestError` names the option and its range.
     """
+
+    __hidden__: ClassVar = frozenset({"extra_headers"})
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -80,4 +82,4 @@ class CompletionOptions:
     model: str | None = None
     system: str | None = None
     timeout: Seconds | Timeouts | None = None
-    extra_headers: Mapping[str, str] | None = field(default=None, repr=False)
+    extra_headers: Mapping[str, str] | None = None

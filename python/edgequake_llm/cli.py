@@ -7,15 +7,16 @@ import contextlib
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
 
 from edgequake_llm import __version__
 from edgequake_llm._exceptions import ConfigurationError, LLMError
 from edgequake_llm.factory import ProviderFactory, ProviderType
 from edgequake_llm.simulator import Simulator
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Any
 
     from edgequake_llm._core import SyncTextStream
     from edgequake_llm.providers import Provider
@@ -93,7 +94,9 @@ def _provider(options: argparse.Namespace) -> Iterator[Provider]:
     except ConfigurationError as error:
         if options.provider or options.base_url:
             raise
-        print(f"note: {error}.\nnote: this answer comes from the embedded simulator, not from a model.", file=sys.stderr)
+        print(
+            f"note: {error}.\nnote: this answer comes from the embedded simulator, not from a model.", file=sys.stderr
+        )
     else:
         return
     with Simulator(ttft=0.15, gap=0.03, jitter=0.5) as simulator:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from enum import Enum
-from typing import TYPE_CHECKING, Any
 
 from edgequake_llm._exceptions import ConfigurationError
 from edgequake_llm.providers import AnthropicProvider, GeminiProvider, OllamaProvider, OpenAIProvider
 from edgequake_llm.providers._base import first_set
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from edgequake_llm.providers import Provider
 
 

@@ -8,17 +8,17 @@ It is not evidence of compatibility with the real providers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
-
 from edgequake_llm import _core
 from edgequake_llm._config import HTTPConfig
+from edgequake_llm._value import Value
 from edgequake_llm.factory import ProviderFactory, ProviderType
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sys
     from collections.abc import Mapping, Sequence
     from types import TracebackType
+    from typing import Any, TypedDict
 
     if sys.version_info >= (3, 12):
         from typing import Unpack
@@ -32,68 +32,66 @@ if TYPE_CHECKING:
     from edgequake_llm._config import Seconds
     from edgequake_llm.providers import Provider
 
+    class SimulatorSettings(TypedDict, total=False):
+        """How a simulator listens, answers, limits and records."""
+
+        port: int
+        tls: bool
+        tls_port: int
+        require_client_cert: bool
+        h1_only: bool
+        max_concurrent_streams: int
+        send_buffer: int | None
+        text: str | None
+        tokens: int | None
+        ttft: Seconds
+        gap: Seconds
+        jitter: float
+        seed: int
+        chunk_events: int
+        embedding_dims: int
+        gzip: bool
+        failure_rate: float
+        failure_status: int
+        requests_per_minute: int | None
+        tokens_per_minute: int | None
+        limit_window: Seconds
+        max_concurrent: int | None
+        record: bool
+        record_limit: int
+
+    class ReplySettings(TypedDict, total=False):
+        """What one answer does otherwise than the simulator's settings say."""
+
+        path: str | None
+        status: int | None
+        headers: Mapping[str, str] | None
+        body: bytes | None
+        pieces: Sequence[bytes] | None
+        text: str | None
+        tokens: int | None
+        tool_calls: Sequence[tuple[str, str]] | None
+        delay: Seconds | None
+        ttft: Seconds | None
+        gap: Seconds | None
+        jitter: float | None
+        chunk_events: int | None
+        error: str | None
+        retry_after: Seconds | None
+        gzip: bool | None
+        fault: str | None
+        after_events: int | None
+        after_bytes: int | None
+        keep_alive: Seconds | None
+        error_status: int | None
+        raw: bytes | None
+
+
 _PATHS = {ProviderType.OPENAI: "/v1", ProviderType.GEMINI: "/v1beta"}
 
 
-class SimulatorSettings(TypedDict, total=False):
-    """How a simulator listens, answers, limits and records."""
-
-    port: int
-    tls: bool
-    tls_port: int
-    require_client_cert: bool
-    h1_only: bool
-    max_concurrent_streams: int
-    send_buffer: int | None
-    text: str | None
-    tokens: int | None
-    ttft: Seconds
-    gap: Seconds
-    jitter: float
-    seed: int
-    chunk_events: int
-    embedding_dims: int
-    gzip: bool
-    failure_rate: float
-    failure_status: int
-    requests_per_minute: int | None
-    tokens_per_minute: int | None
-    limit_window: Seconds
-    max_concurrent: int | None
-    record: bool
-    record_limit: int
-
-
-class ReplySettings(TypedDict, total=False):
-    """What one answer does otherwise than the simulator's settings say."""
-
-    path: str | None
-    status: int | None
-    headers: Mapping[str, str] | None
-    body: bytes | None
-    pieces: Sequence[bytes] | None
-    text: str | None
-    tokens: int | None
-    tool_calls: Sequence[tuple[str, str]] | None
-    delay: Seconds | None
-    ttft: Seconds | None
-    gap: Seconds | None
-    jitter: float | None
-    chunk_events: int | None
-    error: str | None
-    retry_after: Seconds | None
-    gzip: bool | None
-    fault: str | None
-    after_events: int | None
-    after_bytes: int | None
-    keep_alive: Seconds | None
-    error_status: int | None
-    raw: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatorStats:
-    """What a simulator saw so far. `aborted` counts requests that the client took back before their answer was whole."""
+class SimulatorStats(Value):
+    """What a simulator saw. `aborted` counts the requests that clients took back before their answer was whole."""
 
     connections: int
     connections_open: int
@@ -114,7 +112,7 @@ class Simulator:
     """A running simulator; ends with `stop()`, at the end of `with`, or when it is dropped.
 
     Settings (durations in seconds): `port` (0 takes a free one), `tls` and `tls_port` (HTTP/2 and 1.1 by ALPN, with a
-    throw-away certificate), `h1_only`, `max_concurrent_streams`; `text` or `tokens` (the number of text deltas), `ttft`,
+    throw-away certificate), `h1_only`, `max_concurrent_streams`; `text` or `tokens` (how many text deltas), `ttft`,
     `gap` between tokens, `jitter` (0 to 1) and `seed`, `chunk_events` (events a write), `embedding_dims`, `gzip`;
     `failure_rate` and `failure_status`; `requests_per_minute`, `tokens_per_minute`, `max_concurrent` (more are answered
     429 with the provider's headers) and `limit_window`; `record` keeps the requests for `requests()`.
@@ -132,13 +130,13 @@ class Simulator:
 
         `status` gives the provider's own error body; `body` or `pieces` exact bytes; the others as in the settings.
         `fault`: `"close_before_headers"`, `"cut"` (reset), `"close"`, `"end"` (a clean end too soon), `"stall"` (with
-        signs of life every `keep_alive` seconds), each after `after_events` or `after_bytes`; `"error"` (an error event of
-        `error_status` in a 200 stream); `"raw"` (the bytes `raw` instead of HTTP).
+        signs of life every `keep_alive` seconds), each after `after_events` or `after_bytes`; `"error"` (an error event
+        of `error_status` in a 200 stream); `"raw"` (the bytes `raw` instead of HTTP).
         """
         self._core.push(**reply)
 
     def stats(self) -> SimulatorStats:
-        """What it saw so far."""
+        """Return what it saw so far."""
         return SimulatorStats(**self._core.stats())
 
     def requests(self) -> list[dict[str, Any]]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgequake_llm import _core
 from edgequake_llm._config import HTTPConfig, RetryPolicy, Timeouts
 from edgequake_llm._exceptions import ConfigurationError, InvalidRequestError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sys
     from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
+    from typing import Any, ClassVar, TypeAlias
 
     if sys.version_info >= (3, 12):
         from typing import Unpack
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from edgequake_llm._config import Seconds
     from edgequake_llm._options import CompletionOptions, EmbedFields, OptionFields
 
-    Message = _core.ChatMessage | Mapping[str, Any]
+    Message: TypeAlias = _core.ChatMessage | Mapping[str, Any]
 
 
 def first_set(names: Iterable[str], environ: Mapping[str, str]) -> str | None:

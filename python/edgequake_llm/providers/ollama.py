@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from edgequake_llm.providers._base import Provider, first_set
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -37,7 +36,9 @@ class OllamaProvider(Provider):
             url = f"http://{url}"
         scheme, _, rest = url.partition("://")
         authority, slash, path = rest.partition("/")
-        host, colon, port = authority.rpartition(":") if authority.rfind(":") > authority.rfind("]") else (authority, "", "")
+        host, colon, port = (
+            authority.rpartition(":") if authority.rfind(":") > authority.rfind("]") else (authority, "", "")
+        )
         if host in {"0.0.0.0", ""}:  # noqa: S104 - a server's way to say "everywhere"; a client means this machine
             host = "127.0.0.1"
         if not colon and scheme == "http":
