@@ -144,7 +144,7 @@ class Provider:
         options: CompletionOptions | None = None,
         **fields: Unpack[OptionFields],
     ) -> _core.LLMResponse:
-        """Answer a conversation: a list of `ChatMessage` or dicts with `role` and `content`. Otherwise as `complete`."""
+        """Answer a conversation: a list of `ChatMessage` or dicts with `role` and `content`. Else as `complete`."""
         return await self._core.chat(messages, options, fields)
 
     def stream(
