@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from edgequake_llm._config import Seconds, Timeouts
 
-    ToolChoice: TypeAlias = Literal["auto", "none", "required"] | str | Mapping[str, Any]
+    ToolChoice: TypeAlias = str | Mapping[str, Any]
     ResponseFormat: TypeAlias = Literal["text", "json"] | Mapping[str, Any]
 
     class OptionFields(TypedDict, total=False):
@@ -51,15 +51,16 @@ if TYPE_CHECKING:
 class CompletionOptions(Value):
     """Everything that shapes an answer. `None` leaves the choice to the provider and sends nothing.
 
-    `max_tokens`: at most this many output tokens. `temperature`: 0 to 2. `top_p`: 0 to 1. `top_k`: sample from this many
-    best tokens (Anthropic, Gemini, Ollama). `stop`: texts that end the answer. `seed`: for repeatable sampling.
-    `presence_penalty`, `frequency_penalty`: -2 to 2. `user`: an id of the end user. `tools`: JSON schemas, in OpenAI's or
-    Anthropic's form. `tool_choice`: `"auto"`, `"none"`, `"required"` or a tool's name. `response_format`: `"text"`,
-    `"json"` or a JSON schema. `reasoning`: an effort (`"low"`) or a budget of tokens (2048). `extra`: fields that go into
-    the request's body as they are; they win over the others. `model`: instead of the provider's. `system`: a system
-    message put in front. `timeout`: seconds for the whole call, or `Timeouts`. `extra_headers`: for this call.
+    `max_tokens`: at most this many output tokens. `temperature`: 0 to 2. `top_p`: 0 to 1. `top_k`: sample from this
+    many best tokens (Anthropic, Gemini, Ollama). `stop`: texts that end the answer. `seed`: for repeatable sampling.
+    `presence_penalty`, `frequency_penalty`: -2 to 2. `user`: an id of the end user. `tools`: JSON schemas, in OpenAI's
+    or Anthropic's form. `tool_choice`: `"auto"`, `"none"`, `"required"` or a tool's name. `response_format`: `"text"`,
+    `"json"` or a JSON schema. `reasoning`: an effort (`"low"`) or a budget of tokens (2048). `extra`: fields that go
+    into the request's body as they are; they win over the others. `model`: instead of the provider's. `system`: a
+    system message put in front. `timeout`: seconds for the whole call, or `Timeouts`. `extra_headers`: for this call.
 
-    Values are checked when a call is made, before anything is sent: `InvalidRequestError` names the option and its range.
+    Values are checked when a call is made, before anything is sent: `InvalidRequestError` names the option and its
+    range.
     """
 
     __hidden__: ClassVar = frozenset({"extra_headers"})

@@ -20,7 +20,7 @@ else:
 
 @dataclass_transform(frozen_default=True)
 class Value:
-    """A frozen object whose class lists its fields: compared by value, hashable if its fields are, with a plain repr."""
+    """A frozen object whose class lists its fields: compared by value, hashable if its fields are."""
 
     __hidden__: ClassVar[frozenset[str]] = frozenset()
     __match_args__: ClassVar[tuple[str, ...]] = ()

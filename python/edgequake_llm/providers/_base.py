@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def first_set(names: Iterable[str], environ: Mapping[str, str]) -> str | None:
-    """The first of these environment variables that is set and not empty."""
+    """Return the first of these environment variables that is set and not empty."""
     return next((value for name in names if (value := environ.get(name, "").strip())), None)
 
 
