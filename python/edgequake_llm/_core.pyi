@@ -1,4 +1,4 @@
-"""The native part. Docstrings live in the Rust sources, so that `help()` shows them."""
+# The native part. Docstrings live in the Rust sources, so that help() shows them.
 
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from types import TracebackType

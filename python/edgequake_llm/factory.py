@@ -58,7 +58,8 @@ class ProviderFactory:
         """Make the provider that the environment is set up for and return it as (llm, embedding).
 
         `EDGEQUAKE_LLM_PROVIDER` names it. Otherwise it is the first one whose key is set, in the order OpenAI,
-        Anthropic, Gemini; then Ollama, if `OLLAMA_HOST` or `OLLAMA_BASE_URL` is set. Raises `ConfigurationError` if none.
+        Anthropic, Gemini; then Ollama, if `OLLAMA_HOST` or `OLLAMA_BASE_URL` is set. Raises `ConfigurationError` if
+        there is none.
         """
         named = first_set(["EDGEQUAKE_LLM_PROVIDER"], os.environ)
         if named is not None:
