@@ -47,9 +47,9 @@ class HTTPConfig(Value):
 
     `protocol`: `"auto"` is HTTP/2 where the server offers it by ALPN; `"http2"` also speaks it in clear by prior
     knowledge; `"http1"` never. `proxy`: a URL (`http`, `https`, `socks5`, `socks5h`), `False` for none; `None` obeys
-    `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. `ca_pem`: certificates (PEM) trusted besides the bundled and
-    the system's. `client_pem`: the client's certificate chain and private key (PEM). `keep_alive`: seconds for which an
-    unused connection is kept.
+    the variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. `ca_pem`: certificates (PEM) trusted besides
+    the bundled and the system's. `client_pem`: the client's certificate chain and private key (PEM). `keep_alive`:
+    seconds for which an unused connection is kept.
     """
 
     __hidden__: ClassVar = frozenset({"ca_pem", "client_pem"})

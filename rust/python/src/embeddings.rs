@@ -31,12 +31,7 @@ pub(crate) struct Embeddings {
 
 /// A view of `values` as rows of `dims` 32-bit floats in memory that Python owns.
 fn view<'py>(py: Python<'py>, values: &[f32], count: usize, dims: usize) -> PyResult<Bound<'py, PyAny>> {
-    let bytes = PyBytes::new_with(py, size_of_val(values), |out| {
-        for (place, value) in out.chunks_exact_mut(size_of::<f32>()).zip(values) {
-            place.copy_from_slice(&value.to_ne_bytes());
-        }
-        Ok(())
-    })?;
+    let bytes = PyBytes::new(py, bytemuck::cast_slice(values));
     let memoryview = py.import("builtins")?.getattr(intern!(py, "memoryview"))?.call1((bytes,))?;
     if count == 0 || dims == 0 {
         // A view cannot have a side of length 0.

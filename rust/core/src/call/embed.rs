@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::task::JoinSet;
 
-use super::{Completed, Endpoint, Meta, unary::post};
+use super::{Completed, Endpoint, Meta, heavy, unary::post};
 use crate::{
     error::{Error, ErrorKind},
     http::Pool,
@@ -47,12 +47,8 @@ pub async fn embed(
                 task_type: task_type.clone(),
                 extra: extra.clone(),
             };
-            let outgoing = endpoint.post(wire.encode_embed(&batch)?, false)?;
             let (endpoint, pool) = (endpoint.clone(), pool.clone());
-            running.spawn(async move {
-                let decode = |body: &bytes::Bytes| endpoint.wire.decode_embed(body, count);
-                (start, post(&endpoint, &pool, &outgoing, decode).await)
-            });
+            running.spawn(async move { (start, one(&endpoint, &pool, batch, count).await) });
         }
         let Some(joined) = running.join_next().await else { break };
         let (start, outcome) = joined.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
@@ -78,6 +74,20 @@ pub async fn embed(
         meta.metrics.set_tokens(usage.prompt_tokens(), 0);
     }
     Ok(Completed { value: whole, meta })
+}
+
+/// One batch.
+async fn one(
+    endpoint: &Arc<Endpoint>,
+    pool: &Arc<Pool>,
+    batch: EmbedRequest,
+    count: usize,
+) -> Result<Completed<Embeddings>, Error> {
+    let size = batch.inputs.iter().map(String::len).sum();
+    let encoder = endpoint.clone();
+    let outgoing = heavy::run(size, move || encoder.post(encoder.wire.encode_embed(&batch)?, false)).await?;
+    let wire = endpoint.wire.clone();
+    post(endpoint, pool, &outgoing, move |body| wire.decode_embed(body, count)).await
 }
 
 /// The error of a provider that has no embeddings.

@@ -5,6 +5,7 @@
 
 mod embed;
 mod endpoint;
+mod heavy;
 mod queue;
 mod retry;
 mod stream;

@@ -10,7 +10,7 @@ use super::{
     Completed, Endpoint, Failed, Sender,
     retry::Retry,
     timeouts::Clock,
-    unary::{again, collect, meta, open, with_head},
+    unary::{again, collect, encode, meta, open, with_head},
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -33,13 +33,12 @@ pub async fn stream(endpoint: Arc<Endpoint>, pool: Arc<Pool>, request: ChatReque
 }
 
 async fn run(
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     pool: &Arc<Pool>,
     request: ChatRequest,
     sender: &Sender,
 ) -> Result<Completed<Response>, Error> {
-    let outgoing = endpoint.post(endpoint.wire.encode_chat(&request)?, true)?;
-    drop(request);
+    let outgoing = encode(endpoint, request).await?;
     let clock = Clock::start(endpoint.timeouts);
     let mut retry = Retry::new(endpoint.retry);
     loop {

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::{Completed, Endpoint, Failed, Meta, retry::Retry, timeouts::Clock};
+use super::{Completed, Endpoint, Failed, Meta, heavy, retry::Retry, timeouts::Clock};
 use crate::{
     error::{Error, ErrorKind},
     http::{Answer, Body, Outgoing, Pool, connect},
@@ -30,32 +30,38 @@ pub async fn chat(
     pool: Arc<Pool>,
     request: ChatRequest,
 ) -> Result<Completed<Response>, Error> {
+    let outgoing = encode(&endpoint, request).await?;
     let wire = endpoint.wire.clone();
-    let outgoing = endpoint.post(wire.encode_chat(&request)?, false)?;
-    drop(request);
-    let mut completed = post(&endpoint, &pool, &outgoing, |body| {
+    let decode = move |body: &Bytes| {
         let mut response = wire.decode_chat(body)?;
         response.raw = body.clone();
         Ok(response)
-    })
-    .await?;
+    };
+    let mut completed = post(&endpoint, &pool, &outgoing, decode).await?;
     if let Some(usage) = &completed.value.usage {
         completed.meta.metrics.set_tokens(usage.prompt_tokens(), usage.completion_tokens());
     }
     Ok(completed)
 }
 
+/// The request of a chat call, ready to be sent.
+pub(super) async fn encode(endpoint: &Arc<Endpoint>, request: ChatRequest) -> Result<Outgoing, Error> {
+    let (endpoint, stream) = (endpoint.clone(), request.stream);
+    let size = request.messages.iter().map(|message| message.size()).sum();
+    heavy::run(size, move || endpoint.post(endpoint.wire.encode_chat(&request)?, stream)).await
+}
+
 /// Posts until it succeeds, fails for good or the tries are used up.
-pub(super) async fn post<T>(
+pub(super) async fn post<T: Send + 'static>(
     endpoint: &Endpoint,
     pool: &Arc<Pool>,
     outgoing: &Outgoing,
-    decode: impl Fn(&Bytes) -> Result<T, Error>,
+    decode: impl Fn(&Bytes) -> Result<T, Error> + Clone + Send + 'static,
 ) -> Result<Completed<T>, Error> {
     let clock = Clock::start(endpoint.timeouts);
     let mut retry = Retry::new(endpoint.retry);
     loop {
-        match attempt(endpoint, pool, outgoing, &clock, &decode).await {
+        match attempt(endpoint, pool, outgoing, &clock, decode.clone()).await {
             Ok((value, mut meta)) => {
                 meta.attempts = retry.attempts();
                 return Ok(Completed { value, meta });
@@ -78,18 +84,19 @@ pub(super) async fn again(endpoint: &Endpoint, clock: &Clock, retry: &mut Retry,
     }
 }
 
-async fn attempt<T>(
+async fn attempt<T: Send + 'static>(
     endpoint: &Endpoint,
     pool: &Arc<Pool>,
     outgoing: &Outgoing,
     clock: &Clock,
-    decode: &impl Fn(&Bytes) -> Result<T, Error>,
+    decode: impl FnOnce(&Bytes) -> Result<T, Error> + Send + 'static,
 ) -> Result<(T, Meta), Failed> {
     let mut answer = open(endpoint, pool, outgoing, clock).await?;
     let mut metrics = Metrics::default();
     let body = collect(&mut answer.body, clock, MAX_BODY).await?;
     metrics.record_first_token(clock.elapsed());
-    let value = decode(&body).map_err(|error| with_head(error, &answer.headers, Some(answer.status.as_u16())))?;
+    let decoded = heavy::run(body.len(), move || decode(&body)).await;
+    let value = decoded.map_err(|error| with_head(error, &answer.headers, Some(answer.status.as_u16())))?;
     metrics.finish(clock.elapsed());
     Ok((value, meta(&answer, metrics)))
 }

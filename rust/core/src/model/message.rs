@@ -180,6 +180,24 @@ impl Message {
         }
     }
 
+    /// Roughly how many bytes its content holds.
+    pub fn size(&self) -> usize {
+        fn of(part: &Part) -> usize {
+            match part {
+                Part::Text { text, .. } | Part::Thinking { text, .. } | Part::Refusal { text } => text.len(),
+                Part::Image { media, .. } | Part::Document { media, .. } | Part::Audio { media } => match media {
+                    Media::Base64 { data, .. } => data.len(),
+                    Media::Url(_) | Media::FileId(_) => 0,
+                },
+                Part::RedactedThinking { data } => data.len(),
+                Part::ToolCall(call) => call.arguments.len(),
+                Part::ToolResult { content, .. } => content.iter().map(of).sum(),
+                Part::Raw(_) => 256,
+            }
+        }
+        self.content.iter().map(of).sum()
+    }
+
     /// All text parts joined.
     pub fn joined_text(&self) -> String {
         let texts = self.content.iter().filter_map(|part| match part {
