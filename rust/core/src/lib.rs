@@ -4,7 +4,9 @@
 //! → [`stream`] (frames out of bytes) → [`wire`] again (events out of frames) → the caller. [`call`] strings these
 //! together with retries, timeouts and cancellation. Everything in `model`, `wire` and `stream` is pure: no I/O, no clock.
 
+pub mod cache;
 pub mod error;
+mod list;
 pub mod model;
 pub mod stream;
 pub mod wire;
