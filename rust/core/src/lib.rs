@@ -6,6 +6,7 @@
 
 pub mod cache;
 pub mod error;
+pub mod limiter;
 mod list;
 pub mod model;
 pub mod stream;
