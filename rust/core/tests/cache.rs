@@ -289,6 +289,18 @@ fn values_are_dropped_after_the_lock() {
 }
 
 #[test]
+fn however_many_are_dead_they_go_before_the_living() {
+    let cache = Cache::new(CacheConfig { max_bytes: Some(20), ..CacheConfig::default() });
+    cache.insert(key(0), 0, 1, Ttl::Never, ms(0));
+    for n in 1..20 {
+        cache.insert(key(n), n, 1, Ttl::For(ms(5)), ms(0));
+    }
+    cache.insert(key(20), 20, 19, Ttl::Never, ms(5));
+    assert_eq!(cache.keys(), [key(0), key(20)]);
+    assert_eq!((cache.stats().evictions, cache.stats().expirations), (0, 19));
+}
+
+#[test]
 fn threads_share_it() {
     let cache = Cache::new(CacheConfig { max_entries: 50, ..CacheConfig::default() });
     std::thread::scope(|scope| {

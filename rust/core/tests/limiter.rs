@@ -1,6 +1,6 @@
 //! The limiter's decisions against an independent checker, with a fake clock.
 // clippy.toml allows these in tests, but does not reach functions outside of `#[test]`.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
 use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
 
@@ -399,7 +399,9 @@ fn queued(ticket: Ticket) -> WaiterId {
     }
 }
 
-fn polled<W>(state: &mut LimiterState<W>, now: Duration) -> (Vec<(W, Result<u64, Refusal>)>, Option<Duration>) {
+type Told<W> = Vec<(W, Result<u64, Refusal>)>;
+
+fn polled<W>(state: &mut LimiterState<W>, now: Duration) -> (Told<W>, Option<Duration>) {
     let mut outcomes = Vec::new();
     let next = state.poll(now, &mut outcomes);
     let told = |o: Outcome<W>| {
@@ -459,6 +461,8 @@ fn one_who_leaves_the_head_lets_the_next_in() {
     assert_eq!(state.cancel(large), Some("large"));
     assert_eq!(polled(&mut state, ms(0)), (vec![("small", Ok(40))], None));
     assert_eq!(state.cancel(large), None);
+    queued(state.acquire(ms(0), 10, || "somebody else in the same place"));
+    assert_eq!((state.cancel(large), state.waiting()), (None, 1));
 }
 
 #[test]
@@ -530,6 +534,12 @@ fn using_more_than_reserved_is_a_debt_that_later_calls_wait_for() {
     let call = granted(state.acquire(secs(100), 1, || 3)); // long paid
     state.settle(call, u64::MAX, secs(100));
     assert!(state.try_acquire(secs(1_000_000), 1).is_err(), "nonsense is not free");
+    let mut state = LimiterState::<()>::new(config(0, (0, 0), (u32::MAX, u32::MAX)));
+    let calls: Vec<_> = (0..1_000).map(|_| state.try_acquire(ms(0), 1).unwrap()).collect();
+    for call in calls {
+        state.settle(call, u64::MAX, ms(0));
+    }
+    assert!(state.try_acquire(Duration::MAX, 1).is_err(), "not even a great deal of it");
 }
 
 #[test]

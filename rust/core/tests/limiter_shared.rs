@@ -183,6 +183,35 @@ async fn the_timer_hears_of_an_earlier_time() {
     assert!(start.elapsed() <= ms(1000), "{:?}", start.elapsed());
 }
 
+/// The timer had nothing to sleep for, as only a slot was short, and now has.
+#[tokio::test(start_paused = true)]
+async fn the_timer_hears_of_a_time_after_having_none() {
+    let limiter = Limiter::new(LimiterConfig { max_concurrent: NonZeroU32::new(1), ..requests(60, 1) });
+    let start = Instant::now();
+    drop(limiter.try_acquire(0).unwrap());
+    let (second, third) = (waiting(&limiter, 0), waiting(&limiter, 0));
+    let second = second.await.unwrap();
+    sleep(ms(200)).await;
+    drop(second);
+    drop(timeout(ms(5_000), third).await.unwrap().unwrap());
+    assert!(start.elapsed() >= ms(2_000) && start.elapsed() <= ms(2_004), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_leaves_the_head_lets_the_next_in_at_once() {
+    let limiter = Limiter::new(LimiterConfig {
+        tokens_per_minute: NonZeroU32::new(60),
+        token_burst: NonZeroU32::new(60),
+        ..LimiterConfig::default()
+    });
+    let start = Instant::now();
+    drop(limiter.try_acquire(30).unwrap());
+    let (large, small) = (waiting(&limiter, 60), waiting(&limiter, 10));
+    drop(large);
+    drop(small.await.unwrap());
+    assert_eq!(start.elapsed(), ms(0));
+}
+
 /// A provider that counts on its own: a bucket and, at a time, no more than so many calls.
 struct Provider {
     level: f64,
@@ -290,7 +319,7 @@ fn it_outlives_the_runtime_that_ran_its_timer() {
                 drop(limiter.acquire(0).await.unwrap());
             }
             limiter.pause_for(ms(1));
-            waiting(&limiter, 0)
+            Some(waiting(&limiter, 0))
         });
         drop(runtime);
         drop(left_behind);

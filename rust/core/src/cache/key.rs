@@ -212,3 +212,29 @@ impl KeyBuilder {
         Key::from_bytes(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However much is written and in whatever pieces it is hashed, it is the hash of tags, lengths and values.
+    #[test]
+    fn a_key_is_the_hash_of_what_was_written() {
+        let texts = ["a", &"b".repeat(50_000), &"c".repeat(50_000), &"d".repeat(200_000), ""];
+        let mut builder = KeyBuilder::new("domain");
+        let mut written = Vec::new();
+        for text in ["domain"].iter().chain(&texts) {
+            written.push(Tag::Text as u8);
+            written.extend((text.len() as u64).to_le_bytes());
+            written.extend(text.as_bytes());
+        }
+        for text in texts {
+            builder.text(text);
+        }
+        builder.integer(-2).flag(true);
+        written.push(Tag::Integer as u8);
+        written.extend((-2_i128).to_le_bytes());
+        written.push(Tag::True as u8);
+        assert_eq!(builder.finish().to_bytes(), blake3::hash(&written).as_bytes()[..16]);
+    }
+}

@@ -18,6 +18,9 @@ use std::num::NonZeroU32;
 /// One request or token. A minute's nanoseconds, so that the refill is whole, and 20 bits more for slower rates.
 pub(super) const UNIT: i128 = 60_000_000_000 << 20;
 
+/// More than any real debt, and far from where the numbers end.
+const MAX_DEBT: i128 = i128::MAX / 4;
+
 /// How long `rate` takes to bring `amount`, rounded up to whole nanoseconds.
 pub(super) fn time_for(amount: i128, rate: i128) -> u64 {
     match amount {
@@ -122,9 +125,10 @@ impl Bucket {
     /// A call that took `taken` is over and used `used`.
     pub(super) fn end(&mut self, call: u64, taken: i128, used: i128) {
         if used > taken {
-            let more = used - taken;
-            self.missing = self.missing.saturating_add(more);
-            self.above = self.above.saturating_add(more);
+            // A debt beyond all sense must not run out of numbers.
+            let more = (used - taken).min(MAX_DEBT - self.missing).max(0);
+            self.missing += more;
+            self.above += more;
         } else if used < taken {
             let end = self.steps.partition_point(|step| step.call <= call);
             self.missing -= self.lower(end, taken - used);

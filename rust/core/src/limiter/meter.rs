@@ -165,6 +165,16 @@ mod tests {
     }
 
     #[test]
+    fn a_fast_reset_refills_no_faster_than_configured() {
+        let mut meter = meter(60, 100);
+        meter.learn(0, Some(1000), Some(0), Some(10 * SECOND));
+        meter.advance(5 * SECOND);
+        assert_eq!(meter.left(), Some(5));
+        meter.advance(10 * SECOND);
+        assert_eq!(meter.left(), Some(100));
+    }
+
+    #[test]
     fn running_calls_that_the_provider_has_not_counted_yet_are_not_forgotten() {
         let mut meter = meter(6000, 1000);
         meter.learn(0, Some(1000), Some(50), Some(60 * SECOND));

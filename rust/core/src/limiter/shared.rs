@@ -116,7 +116,6 @@ impl Shared {
         }
         let Ok(runtime) = Handle::try_current() else { return false };
         inner.timers += 1;
-        inner.wake_at = None;
         let number = inner.timers;
         inner.timer = Some((process, number));
         drop(inner);

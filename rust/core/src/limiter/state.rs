@@ -228,8 +228,7 @@ impl<W> LimiterState<W> {
         self.advance(now);
         self.running = self.running.saturating_sub(1);
         self.requests.end(call.call, 1, requests);
-        // A count beyond all sense must not run the bucket out of numbers.
-        self.tokens.end(call.call, call.tokens, tokens.min(call.tokens.max(u64::from(u32::MAX))));
+        self.tokens.end(call.call, call.tokens, tokens);
     }
 
     /// The call is over; it used what it had reserved, as far as anybody knows.
