@@ -4,9 +4,12 @@
 //! → [`stream`] (frames out of bytes) → [`wire`] again (events out of frames) → the caller. [`call`] strings these
 //! together with retries, timeouts and cancellation. Everything in `model`, `wire` and `stream` is pure: no I/O, no clock.
 
+pub mod cache;
 pub mod call;
 pub mod error;
 pub mod http;
+pub mod limiter;
+mod list;
 pub mod metrics;
 pub mod model;
 pub mod runtime;

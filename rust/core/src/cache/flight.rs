@@ -1,0 +1,130 @@
+//! Single flight: equal calls at the same time share one piece of work. The bookkeeping only; who runs the work is up to
+//! the caller.
+//!
+//! The work belongs to the flight and not to whoever asked first, so any caller may leave without hurting the others;
+//! when the last one leaves, the work is given up.
+
+use std::collections::HashMap;
+
+use super::Key;
+
+/// One caller's place in a flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Seat {
+    key: Key,
+    flight: u64,
+    waiter: u64,
+}
+
+#[derive(Debug)]
+struct Flight<W> {
+    number: u64,
+    waiters: HashMap<u64, W>,
+}
+
+/// The flights in the air, each with those who wait for it.
+#[derive(Debug)]
+pub struct Flights<W> {
+    flights: HashMap<Key, Flight<W>>,
+    next: u64,
+}
+
+impl<W> Default for Flights<W> {
+    fn default() -> Self {
+        Self { flights: HashMap::new(), next: 0 }
+    }
+}
+
+impl<W> Flights<W> {
+    /// Waits for the flight of `key`. With `true` there was none: the caller starts the work and later calls [`Flights::land`].
+    pub fn join(&mut self, key: Key, waiter: W) -> (Seat, bool) {
+        self.next += 1;
+        let number = self.next;
+        let flight = self.flights.entry(key).or_insert_with(|| Flight { number, waiters: HashMap::new() });
+        flight.waiters.insert(number, waiter);
+        (Seat { key, flight: flight.number, waiter: number }, flight.number == number)
+    }
+
+    /// Stops waiting; the waiter comes back if it was still there. With `true` it was the last one: the work is to be
+    /// stopped, and its result will be nobody's.
+    pub fn leave(&mut self, seat: Seat) -> (Option<W>, bool) {
+        let Some(flight) = self.flights.get_mut(&seat.key).filter(|flight| flight.number == seat.flight) else {
+            return (None, false);
+        };
+        let waiter = flight.waiters.remove(&seat.waiter);
+        let empty = flight.waiters.is_empty();
+        if empty {
+            self.flights.remove(&seat.key);
+        }
+        (waiter, empty)
+    }
+
+    /// The work that was started for `seat` is done: all who wait for it, in the order in which they came. A flight that
+    /// everybody left has nobody, even when a newer one of the same key is in the air.
+    pub fn land(&mut self, seat: Seat) -> Vec<W> {
+        if self.flights.get(&seat.key).is_none_or(|current| current.number != seat.flight) {
+            return Vec::new();
+        }
+        let mut waiters: Vec<_> =
+            self.flights.remove(&seat.key).into_iter().flat_map(|flight| flight.waiters).collect();
+        waiters.sort_unstable_by_key(|(number, _)| *number);
+        waiters.into_iter().map(|(_, waiter)| waiter).collect()
+    }
+
+    /// How many pieces of work are under way.
+    pub fn len(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.flights.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::KeyBuilder;
+
+    fn key(name: &str) -> Key {
+        KeyBuilder::new(name).finish()
+    }
+
+    #[test]
+    fn equal_calls_share_one_flight_and_land_in_order() {
+        let mut flights = Flights::default();
+        let (seat, first) = flights.join(key("a"), 0);
+        assert!(first);
+        for n in 1..1000 {
+            assert!(!flights.join(key("a"), n).1);
+        }
+        assert!(flights.join(key("b"), -1).1, "another key is another flight");
+        assert_eq!(flights.land(seat), (0..1000).collect::<Vec<_>>());
+        assert_eq!(flights.len(), 1);
+        assert!(flights.join(key("a"), 7).1, "after landing, the next one starts anew");
+    }
+
+    #[test]
+    fn one_who_leaves_does_not_stop_the_rest_but_the_last_one_does() {
+        let mut flights = Flights::default();
+        let (first, _) = flights.join(key("a"), "first");
+        let (second, _) = flights.join(key("a"), "second");
+        assert_eq!(flights.leave(first), (Some("first"), false));
+        assert_eq!(flights.leave(first), (None, false), "leaving twice counts once");
+        assert_eq!(flights.leave(second), (Some("second"), true));
+        assert!(flights.is_empty());
+    }
+
+    #[test]
+    fn an_abandoned_flight_does_not_land_on_its_successor() {
+        let mut flights = Flights::default();
+        let (old, _) = flights.join(key("a"), "old");
+        flights.leave(old);
+        let (new, started) = flights.join(key("a"), "new");
+        assert!(started);
+        assert_eq!(flights.land(old), Vec::<&str>::new());
+        assert_eq!(flights.leave(old), (None, false));
+        assert_eq!(flights.land(new), ["new"]);
+    }
+}
