@@ -106,8 +106,8 @@ fn run(listener: Listener, tls: Option<TlsAcceptor>, ready: &mpsc::Sender<Ports>
     runtime.block_on(async {
         let config = &listener.state.config;
         let bound = bind(config.port, config.send_buffer).and_then(|plain| {
-            let tls = tls.map(|acceptor| Ok((bind(config.tls_port, config.send_buffer)?, acceptor))).transpose()?;
-            Ok((plain, tls))
+            let Some(acceptor) = tls else { return Ok((plain, None)) };
+            Ok((plain, Some((bind(config.tls_port, config.send_buffer)?, acceptor))))
         });
         let (plain, tls) = match bound {
             Ok(((plain, port), None)) => {
