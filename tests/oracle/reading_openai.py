@@ -42,7 +42,7 @@ _REASONS = {
 }
 
 
-def read_chat(body: str, stream: bool) -> ChatReading:  # noqa: FBT001
+def read_chat(body: str, stream: bool) -> ChatReading:
     """Read a chat answer of status 200, a stream of chunks or one whole body."""
     chunks = _data_lines(body) if stream else [json.loads(body)]
     text: list[str] = []
@@ -99,7 +99,7 @@ def _thinking(said: dict[str, Any]) -> str:
     return "".join(detail.get("text") or detail.get("summary") or "" for detail in details)
 
 
-def _add_calls(calls: list[dict[str, Any]], pieces: list[dict[str, Any]], stream: bool) -> None:  # noqa: FBT001
+def _add_calls(calls: list[dict[str, Any]], pieces: list[dict[str, Any]], stream: bool) -> None:
     """Add the tool calls of a message, or the pieces of some; a named piece begins a call, a nameless one continues."""
     for piece in pieces:
         function = piece["function"]
