@@ -1,0 +1,53 @@
+"""Fixtures that every test file may use: a recording simulator, the four providers, an environment without secrets."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from edgequake_llm import HTTPConfig, Simulator
+
+PROVIDERS = ("openai", "anthropic", "gemini", "ollama")
+
+# Whatever would change where a call goes or which key it carries.
+_VARIABLES = (
+    *("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
+    *("GEMINI_API_KEY", "GOOGLE_API_KEY", "GEMINI_BASE_URL", "OLLAMA_API_KEY", "OLLAMA_BASE_URL", "OLLAMA_HOST"),
+    *("EDGEQUAKE_LLM_PROVIDER", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+)
+
+_POOLS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    """No key, base URL or proxy of the machine's own reaches a test."""
+    for name in _VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def sim():
+    """A simulator that answers at once and keeps what it received (`sim.requests()`, `sim.stats()`)."""
+    with Simulator(record=True) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def own_pool():
+    """Make an `HTTPConfig` that no other test has: a pool of connections of the test's own."""
+    return lambda protocol="auto": HTTPConfig(protocol=protocol, keep_alive=1000 + next(_POOLS))
+
+
+@pytest.fixture(params=PROVIDERS)
+def provider_name(request):
+    """Each of the four providers in turn."""
+    return request.param
+
+
+@pytest.fixture
+def llm(sim, provider_name):
+    """A provider of each type in turn that talks to `sim`."""
+    return sim.provider(provider_name)
