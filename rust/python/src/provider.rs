@@ -7,8 +7,9 @@ use std::sync::{
 
 use edgequake_core::{
     Error,
-    call::{self, Completed, Endpoint, EndpointConfig, RetryPolicy, Timeouts},
+    call::{self, Completed, Endpoint, EndpointConfig, RetryPolicy, Route, Timeouts},
     http::{HttpSettings, Pool, Protocol, Proxy},
+    limiter::Limiter,
     model::{ChatRequest, EmbedRequest, Embeddings as CoreEmbeddings, Message, Response, Role},
     runtime::generation,
     wire::Wire,
@@ -37,6 +38,8 @@ pub(crate) struct Provider {
     endpoint: Arc<Endpoint>,
     model: Option<String>,
     embedding_model: Option<String>,
+    /// What each request passes, the outermost first; see [`Route`].
+    limiters: Arc<[Limiter]>,
     closed: AtomicBool,
     pool: Mutex<Option<(u64, Arc<Pool>)>>,
 }
@@ -108,6 +111,11 @@ impl Provider {
         let pool = generation.pool(&self.endpoint.settings).map_err(|error| self.failed(py, error))?;
         *cached = Some((generation.id(), pool.clone()));
         Ok(pool)
+    }
+
+    /// The way of one call to `endpoint`.
+    fn route(&self, py: Python<'_>, endpoint: Arc<Endpoint>) -> PyResult<Route> {
+        Ok(Route { endpoint, pool: self.pool(py)?, limiters: self.limiters.clone() })
     }
 
     fn request(
@@ -253,6 +261,7 @@ impl Provider {
             endpoint: Arc::new(endpoint),
             model,
             embedding_model,
+            limiters: Arc::default(),
             closed: AtomicBool::new(false),
             pool: Mutex::new(None),
         })
@@ -268,8 +277,8 @@ impl Provider {
     ) -> PyResult<Call> {
         let py = messages.py();
         let (endpoint, request) = self.request(messages, options, keywords, false)?;
-        let (pool, name) = (self.pool(py)?, self.name());
-        Call::start(py, call::chat(endpoint, pool, request), move |py, outcome| Self::finish_chat(py, name, outcome))
+        let (route, name) = (self.route(py, endpoint)?, self.name());
+        Call::start(py, call::chat(route, request), move |py, outcome| Self::finish_chat(py, name, outcome))
     }
 
     /// Makes a chat call and waits for it in this thread.
@@ -282,7 +291,7 @@ impl Provider {
     ) -> PyResult<Py<PyAny>> {
         let py = messages.py();
         let (endpoint, request) = self.request(messages, options, keywords, false)?;
-        let work = Work::start(py, call::chat(endpoint, self.pool(py)?, request))?;
+        let work = Work::start(py, call::chat(self.route(py, endpoint)?, request))?;
         Self::finish_chat(py, self.name(), work.wait(py)?)
     }
 
@@ -297,7 +306,7 @@ impl Provider {
         let py = messages.py();
         let (endpoint, request) = self.request(messages, options, keywords, true)?;
         let (sender, receiver) = call::queue();
-        let work = Work::start(py, call::stream(endpoint, self.pool(py)?, request, sender))?;
+        let work = Work::start(py, call::stream(self.route(py, endpoint)?, request, sender))?;
         TextStream::new(py, receiver, work, self.name())
     }
 
@@ -312,7 +321,7 @@ impl Provider {
         let py = messages.py();
         let (endpoint, request) = self.request(messages, options, keywords, true)?;
         let (sender, receiver) = call::queue();
-        let work = Work::start(py, call::stream(endpoint, self.pool(py)?, request, sender))?;
+        let work = Work::start(py, call::stream(self.route(py, endpoint)?, request, sender))?;
         SyncTextStream::new(py, receiver, work, self.name())
     }
 
@@ -321,8 +330,8 @@ impl Provider {
     fn embed(&self, texts: &Bound<'_, PyAny>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Call> {
         let py = texts.py();
         let (endpoint, request) = self.embed_request(texts, keywords)?;
-        let (pool, name) = (self.pool(py)?, self.name());
-        Call::start(py, call::embed(endpoint, pool, request), move |py, outcome| Self::finish_embed(py, name, outcome))
+        let (route, name) = (self.route(py, endpoint)?, self.name());
+        Call::start(py, call::embed(route, request), move |py, outcome| Self::finish_embed(py, name, outcome))
     }
 
     /// Embeds texts and waits for it in this thread.
@@ -330,7 +339,7 @@ impl Provider {
     fn embed_sync(&self, texts: &Bound<'_, PyAny>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Py<PyAny>> {
         let py = texts.py();
         let (endpoint, request) = self.embed_request(texts, keywords)?;
-        let work = Work::start(py, call::embed(endpoint, self.pool(py)?, request))?;
+        let work = Work::start(py, call::embed(self.route(py, endpoint)?, request))?;
         Self::finish_embed(py, self.name(), work.wait(py)?)
     }
 

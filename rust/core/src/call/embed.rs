@@ -1,13 +1,13 @@
 //! Embeds any number of texts: split at the provider's limits, some batches at once, order kept.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::{Completed, Endpoint, Meta, heavy, unary::post};
+use super::{Completed, Meta, Route, heavy, unary::post};
 use crate::{
     error::{Error, ErrorKind},
-    http::Pool,
     model::{EmbedRequest, Embeddings},
     wire::{EmbedLimits, Wire, body::unsupported},
 };
@@ -15,17 +15,9 @@ use crate::{
 /// Batches under way at once, for one call.
 const AT_ONCE: usize = 4;
 
-/// Embeds the texts of `request`, however many.
-///
-/// # Errors
-/// Any [`ErrorKind`]. When a batch fails for good the others are stopped, and the vectors that have come already are in
-/// [`Error::embedded`].
-pub async fn embed(
-    endpoint: Arc<Endpoint>,
-    pool: Arc<Pool>,
-    request: EmbedRequest,
-) -> Result<Completed<Embeddings>, Error> {
-    let wire = endpoint.wire.clone();
+/// Embeds texts, by the provider itself. As [`super::embed`].
+pub(super) async fn embed(route: &Route, request: EmbedRequest) -> Result<Completed<Embeddings>, Error> {
+    let wire = route.endpoint.wire.clone();
     let Some(limits) = wire.embed_limits() else {
         return Err(no_embeddings(wire.as_ref()));
     };
@@ -47,8 +39,8 @@ pub async fn embed(
                 task_type: task_type.clone(),
                 extra: extra.clone(),
             };
-            let (endpoint, pool) = (endpoint.clone(), pool.clone());
-            running.spawn(async move { (start, one(&endpoint, &pool, batch, count).await) });
+            let route = route.clone();
+            running.spawn(async move { (start, one(&route, batch, count).await) });
         }
         let Some(joined) = running.join_next().await else { break };
         let (start, outcome) = joined.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
@@ -77,17 +69,14 @@ pub async fn embed(
 }
 
 /// One batch.
-async fn one(
-    endpoint: &Arc<Endpoint>,
-    pool: &Arc<Pool>,
-    batch: EmbedRequest,
-    count: usize,
-) -> Result<Completed<Embeddings>, Error> {
+async fn one(route: &Route, batch: EmbedRequest, count: usize) -> Result<Completed<Embeddings>, Error> {
     let size = batch.inputs.iter().map(String::len).sum();
-    let encoder = endpoint.clone();
+    let tokens = route.estimate_texts(&batch.inputs);
+    let encoder = route.endpoint.clone();
     let outgoing = heavy::run(size, move || encoder.post(encoder.wire.encode_embed(&batch)?, false)).await?;
-    let wire = endpoint.wire.clone();
-    post(endpoint, pool, &outgoing, move |body| wire.decode_embed(body, count)).await
+    let wire = route.endpoint.wire.clone();
+    let decode = move |body: &Bytes| wire.decode_embed(body, count);
+    post(route, &outgoing, tokens, decode, |vectors| vectors.usage.map(|usage| usage.prompt_tokens())).await
 }
 
 /// The error of a provider that has no embeddings.

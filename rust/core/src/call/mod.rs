@@ -8,19 +8,20 @@ mod endpoint;
 mod heavy;
 mod queue;
 mod retry;
+mod route;
 mod stream;
 mod timeouts;
 mod unary;
 
 use http::{HeaderMap, Version};
 
-pub use embed::{embed, no_embeddings};
+pub use embed::no_embeddings;
 pub use endpoint::{Endpoint, EndpointConfig};
 pub use queue::{Next, Outcome, Receiver, Sender, queue};
 pub use retry::RetryPolicy;
-pub use stream::stream;
+pub use route::{Route, chat, embed, stream};
 pub use timeouts::Timeouts;
-pub use unary::{chat, status_error};
+pub use unary::status_error;
 
 use crate::{metrics::Metrics, wire::RateLimits};
 

@@ -7,7 +7,7 @@ use http::header;
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    Completed, Endpoint, Failed, Sender,
+    Completed, Endpoint, Failed, Route, Sender,
     retry::Retry,
     timeouts::Clock,
     unary::{again, collect, encode, meta, open, with_head},
@@ -23,27 +23,22 @@ use crate::{
 /// How much of an answer is kept to show in an error.
 const EXCERPT: usize = 1024;
 
-/// A streamed chat call: events go to `sender` as they come, and its end is the last thing it is told.
-///
-/// A failure before the first event was handed over is tried again; after it, never: the request would be billed twice
-/// and the text would come twice.
-pub async fn stream(endpoint: Arc<Endpoint>, pool: Arc<Pool>, request: ChatRequest, sender: Sender) {
-    let outcome = run(&endpoint, &pool, request, &sender).await;
-    sender.finish(outcome.map(Box::new).map_err(|error| error.with_provider(endpoint.wire.name())));
-}
-
-async fn run(
-    endpoint: &Arc<Endpoint>,
-    pool: &Arc<Pool>,
-    request: ChatRequest,
-    sender: &Sender,
-) -> Result<Completed<Response>, Error> {
+/// A streamed chat call, by the provider itself. As [`super::stream`], but for the end, which the caller tells.
+pub(super) async fn stream(route: &Route, request: ChatRequest, sender: &Sender) -> Result<Completed<Response>, Error> {
+    let endpoint = &route.endpoint;
+    let tokens = route.estimate(&request);
     let outgoing = encode(endpoint, request).await?;
     let clock = Clock::start(endpoint.timeouts);
     let mut retry = Retry::new(endpoint.retry);
     loop {
         let mut reading = Reading { endpoint, clock: &clock, sender, delivered: false };
-        match reading.attempt(pool, &outgoing).await {
+        let passage = route.enter(tokens, &clock).await?;
+        let tried = reading.attempt(&route.pool, &outgoing).await;
+        passage.end(match &tried {
+            Ok(Completed { value, meta }) => Ok((value.usage.map(|usage| usage.total_tokens()), meta)),
+            Err(failed) => Err(&failed.error),
+        });
+        match tried {
             Ok(mut completed) => {
                 completed.meta.attempts = retry.attempts();
                 return Ok(completed);

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::{Completed, Endpoint, Failed, Meta, heavy, retry::Retry, timeouts::Clock};
+use super::{Completed, Endpoint, Failed, Meta, Route, heavy, retry::Retry, timeouts::Clock};
 use crate::{
     error::{Error, ErrorKind},
     http::{Answer, Body, Outgoing, Pool, connect},
@@ -21,23 +21,18 @@ use crate::{
 /// The largest answer that is read whole.
 const MAX_BODY: usize = 512 << 20;
 
-/// A chat call.
-///
-/// # Errors
-/// Any [`ErrorKind`]; the error names the provider and tells how many requests were sent.
-pub async fn chat(
-    endpoint: Arc<Endpoint>,
-    pool: Arc<Pool>,
-    request: ChatRequest,
-) -> Result<Completed<Response>, Error> {
-    let outgoing = encode(&endpoint, request).await?;
-    let wire = endpoint.wire.clone();
+/// A chat call, by the provider itself. As [`super::chat`].
+pub(super) async fn chat(route: &Route, request: ChatRequest) -> Result<Completed<Response>, Error> {
+    let tokens = route.estimate(&request);
+    let outgoing = encode(&route.endpoint, request).await?;
+    let wire = route.endpoint.wire.clone();
     let decode = move |body: &Bytes| {
         let mut response = wire.decode_chat(body)?;
         response.raw = body.clone();
         Ok(response)
     };
-    let mut completed = post(&endpoint, &pool, &outgoing, decode).await?;
+    let mut completed =
+        post(route, &outgoing, tokens, decode, |response| response.usage.map(|usage| usage.total_tokens())).await?;
     if let Some(usage) = &completed.value.usage {
         completed.meta.metrics.set_tokens(usage.prompt_tokens(), usage.completion_tokens());
     }
@@ -53,15 +48,20 @@ pub(super) async fn encode(endpoint: &Arc<Endpoint>, request: ChatRequest) -> Re
 
 /// Posts until it succeeds, fails for good or the tries are used up.
 pub(super) async fn post<T: Send + 'static>(
-    endpoint: &Endpoint,
-    pool: &Arc<Pool>,
+    route: &Route,
     outgoing: &Outgoing,
+    tokens: u64,
     decode: impl Fn(&Bytes) -> Result<T, Error> + Clone + Send + 'static,
+    used: impl Fn(&T) -> Option<u64>,
 ) -> Result<Completed<T>, Error> {
+    let endpoint = &route.endpoint;
     let clock = Clock::start(endpoint.timeouts);
     let mut retry = Retry::new(endpoint.retry);
     loop {
-        match attempt(endpoint, pool, outgoing, &clock, decode.clone()).await {
+        let passage = route.enter(tokens, &clock).await.map_err(|error| error.with_provider(endpoint.wire.name()))?;
+        let tried = attempt(endpoint, &route.pool, outgoing, &clock, decode.clone()).await;
+        passage.end(tried.as_ref().map(|(value, meta)| (used(value), meta)).map_err(|failed| &failed.error));
+        match tried {
             Ok((value, mut meta)) => {
                 meta.attempts = retry.attempts();
                 return Ok(Completed { value, meta });

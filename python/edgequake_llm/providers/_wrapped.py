@@ -1,0 +1,46 @@
+"""`Wrapped`: what a provider with something put around it is: again a provider, over the same native core."""
+
+from __future__ import annotations
+
+from edgequake_llm._exceptions import ConfigurationError
+from edgequake_llm.providers._base import Provider, SyncCalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from edgequake_llm import _core
+
+
+class Wrapped(Provider):
+    """A provider around another one, `inner`.
+
+    What is put around is a layer in the native core, not a proxy in Python: every call, option and stream passes through
+    unchanged, and whatever `inner` offers besides is there under the same name. Closing it closes the inner one.
+    """
+
+    __slots__ = ("inner",)
+
+    def __init__(self, inner: Provider, core: _core.Provider) -> None:
+        self.inner = inner
+        self._core = core
+        self.sync = SyncCalls(core)
+
+    @staticmethod
+    def _inner(provider: object) -> Provider:
+        if not isinstance(provider, Provider):
+            raise ConfigurationError(f"only providers of this library can be wrapped, not {type(provider).__name__}")
+        return provider
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "inner":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.inner, name)
+
+    async def aclose(self) -> None:
+        """Close this provider and the inner one."""
+        self._core.close()
+        await self.inner.aclose()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.inner!r})"
