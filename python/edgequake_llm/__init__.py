@@ -67,7 +67,9 @@ from edgequake_llm.providers import (
     Provider,
     SyncCalls,
 )
+from edgequake_llm.run import RunResult, RunStream, ToolLoopError, ToolResultEvent
 from edgequake_llm.simulator import Simulator
+from edgequake_llm.tools import Tool, tool
 
 __all__ = [
     "APIConnectionError",
@@ -110,6 +112,8 @@ __all__ = [
     "RefusalDelta",
     "RequestTooLargeError",
     "RetryPolicy",
+    "RunResult",
+    "RunStream",
     "ServerError",
     "Simulator",
     "StreamInterrupted",
@@ -120,12 +124,16 @@ __all__ = [
     "TextStream",
     "ThinkingDelta",
     "Timeouts",
+    "Tool",
     "ToolCall",
     "ToolCallDelta",
     "ToolCallStart",
+    "ToolLoopError",
+    "ToolResultEvent",
     "TotalTimeout",
     "UnsupportedOption",
     "Usage",
     "UsageEvent",
     "__version__",
+    "tool",
 ]

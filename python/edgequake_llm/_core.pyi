@@ -28,6 +28,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "ToolCallStart",
+    "ToolDefinition",
     "Usage",
     "UsageEvent",
     "__version__",
@@ -58,7 +59,7 @@ class ChatMessage:
     def assistant(content: _Content) -> ChatMessage: ...
     @staticmethod
     def tool(
-        tool_call_id: str, content: _Content, *, name: str | None = None, is_error: bool = False
+        tool_call_id: str, content: object, *, name: str | None = None, is_error: bool | None = None
     ) -> ChatMessage: ...
     @classmethod
     def from_dict(cls, value: ChatMessage | Mapping[str, Any]) -> ChatMessage: ...
@@ -71,6 +72,8 @@ class ChatMessage:
     def name(self) -> str | None: ...
     @property
     def tool_calls(self) -> list[ToolCall]: ...
+    @property
+    def is_error(self) -> bool: ...
     @property
     def tool_call_id(self) -> str | None: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -93,6 +96,12 @@ class ToolCall:
     def __ne__(self, other: object, /) -> bool: ...
 
 @final
+class ToolDefinition:
+    def __new__(cls, value: Mapping[str, Any]) -> ToolDefinition: ...
+    @property
+    def name(self) -> str: ...
+
+@final
 class Usage:
     def __new__(
         cls,
@@ -103,6 +112,7 @@ class Usage:
         cache_write_tokens: int = 0,
         reasoning_tokens: int = 0,
     ) -> Usage: ...
+    def __add__(self, other: Usage, /) -> Usage: ...
     @property
     def prompt_tokens(self) -> int: ...
     @property

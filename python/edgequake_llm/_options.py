@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Literal, TypeAlias, TypedDict
 
     from edgequake_llm._config import Seconds, Timeouts
+    from edgequake_llm.tools import ToolLike
 
-    ToolChoice: TypeAlias = str | Mapping[str, Any]
+    ToolChoice: TypeAlias = str | Mapping[str, Any] | ToolLike
     ResponseFormat: TypeAlias = Literal["text", "json"] | Mapping[str, Any]
 
     class OptionFields(TypedDict, total=False):
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
         presence_penalty: float | None
         frequency_penalty: float | None
         user: str | None
-        tools: Sequence[Mapping[str, Any]] | None
+        tools: Sequence[ToolLike] | None
         tool_choice: ToolChoice | None
         parallel_tool_calls: bool | None
         response_format: ResponseFormat | None
@@ -53,8 +54,9 @@ class CompletionOptions(Value):
 
     `max_tokens`: at most this many output tokens. `temperature`: 0 to 2. `top_p`: 0 to 1. `top_k`: sample from this
     many best tokens (Anthropic, Gemini, Ollama). `stop`: texts that end the answer. `seed`: for repeatable sampling.
-    `presence_penalty`, `frequency_penalty`: -2 to 2. `user`: an id of the end user. `tools`: JSON schemas, in OpenAI's
-    or Anthropic's form. `tool_choice`: `"auto"`, `"none"`, `"required"` or a tool's name. `response_format`: `"text"`,
+    `presence_penalty`, `frequency_penalty`: -2 to 2. `user`: an id of the end user. `tools`: functions with type
+    annotations, `Tool` objects, pydantic models and other classes of fields, or JSON schemas in a provider's form.
+    `tool_choice`: `"auto"`, `"none"`, `"required"`, or a tool or its name. `response_format`: `"text"`,
     `"json"` or a JSON schema. `reasoning`: an effort (`"low"`) or a budget of tokens (2048). `extra`: fields that go
     into the request's body as they are; they win over the others. `model`: instead of the provider's. `system`: a
     system message put in front. `timeout`: seconds for the whole call, or `Timeouts`. `extra_headers`: for this call.
@@ -74,7 +76,7 @@ class CompletionOptions(Value):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     user: str | None = None
-    tools: Sequence[Mapping[str, Any]] | None = None
+    tools: Sequence[ToolLike] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from edgequake_llm._config import Seconds
     from edgequake_llm._options import CompletionOptions, EmbedFields, OptionFields
+    from edgequake_llm.run import RunResult, RunStream
 
     Message: TypeAlias = _core.ChatMessage | Mapping[str, Any]
 
@@ -160,6 +161,39 @@ class Provider:
         """
         return self._core.stream(messages, options, fields)
 
+    async def run(
+        self,
+        messages: Sequence[Message] | Message | str,
+        options: CompletionOptions | None = None,
+        *,
+        max_rounds: int = 8,
+        **fields: Unpack[OptionFields],
+    ) -> RunResult:
+        """Answer with the help of `tools`: call those that the model asks for, send it the results, until it is done.
+
+        The calls of one round run concurrently: async functions as tasks, others in threads. What a tool raises, and
+        arguments that do not fit, are sent to the model as an error for it to deal with. The model is asked at most
+        `max_rounds` times; if it still calls tools then, `ToolLoopError` carries the conversation. A call of a tool
+        without a function ends the run; it is in `result.response.tool_calls`. A `tool_choice` that forces a call holds
+        for the first round only. Else as `chat`.
+        """
+        from edgequake_llm.run import run
+
+        return await run(self, messages, options, max_rounds, fields)
+
+    def run_stream(
+        self,
+        messages: Sequence[Message] | Message | str,
+        options: CompletionOptions | None = None,
+        *,
+        max_rounds: int = 8,
+        **fields: Unpack[OptionFields],
+    ) -> RunStream:
+        """Stream a run of the tool loop: `async for text in provider.run_stream("...", tools=[...])`. As `run`."""
+        from edgequake_llm.run import RunStream
+
+        return RunStream(self, messages, options, max_rounds, fields)
+
     async def embed(self, texts: Sequence[str], **fields: Unpack[EmbedFields]) -> _core.Embeddings:
         """Embed any number of texts; the vectors come in their order.
 
@@ -219,6 +253,19 @@ class SyncCalls:
     ) -> _core.SyncTextStream:
         """As `Provider.stream`: `for text in provider.sync.stream("...")`."""
         return self._core.stream_sync(messages, options, fields)
+
+    def run(
+        self,
+        messages: Sequence[Message] | Message | str,
+        options: CompletionOptions | None = None,
+        *,
+        max_rounds: int = 8,
+        **fields: Unpack[OptionFields],
+    ) -> RunResult:
+        """As `Provider.run`, with functions that are not async; several calls of one round run in threads."""
+        from edgequake_llm.run import run_sync
+
+        return run_sync(self, messages, options, max_rounds, fields)
 
     def embed(self, texts: Sequence[str], **fields: Unpack[EmbedFields]) -> _core.Embeddings:
         """As `Provider.embed`."""

@@ -142,6 +142,8 @@ fn request() -> ChatRequest {
         description: Some("does".into()),
         parameters: json!({"type": "object", "properties": {"a": {"minimum": 1}}}).as_object().unwrap().clone(),
         strict: Some(true),
+        extra: json!({"eager": true}).as_object().unwrap().clone(),
+        raw: Some(json!({"type": "own"})),
     };
     ChatRequest {
         model: "m".into(),
@@ -227,6 +229,8 @@ fn mutations() -> Vec<Mutation> {
         "tool strict": |r| r.options.tools[0].strict = None;
         "tool not strict": |r| r.options.tools[0].strict = Some(false);
         "tool parameters": |r| r.options.tools[0].parameters["properties"]["a"]["minimum"] = json!(2);
+        "tool extra": |r| r.options.tools[0].extra.clear();
+        "tool raw": |r| r.options.tools[0].raw = None;
         "no tools": |r| r.options.tools.clear();
         "two tools": |r| r.options.tools.push(r.options.tools[0].clone());
         "tool choice auto": |r| r.options.tool_choice = Some(ToolChoice::Auto);

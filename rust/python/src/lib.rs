@@ -13,6 +13,7 @@ mod provider;
 mod response;
 mod simulator;
 mod stream;
+mod tools;
 mod wires;
 
 /// The native part of `edgequake_llm`.
@@ -36,6 +37,8 @@ mod _core {
     use super::simulator::Simulator;
     #[pymodule_export]
     use super::stream::{EventStream, SyncEventStream, SyncTextStream, TextStream};
+    #[pymodule_export]
+    use super::tools::ToolDefinition;
     #[pymodule_export]
     use super::wires::{decode_chat, decode_embed};
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use edgequake_core::{
     Error,
     model::{
-        Message, Part, Role,
+        JsonObject, Message, Part, Role,
         json::{message_from_json, message_to_json, parse_role},
     },
 };
 use pyo3::{
+    exceptions::PyBaseException,
     intern,
     prelude::*,
     types::{PyDict, PyString, PyType},
@@ -20,6 +21,7 @@ use crate::{
     errors::to_py,
     json::{loads, text_of, to_json, to_object},
     response::ToolCall,
+    tools,
 };
 
 /// One message of a conversation: a role and its content.
@@ -166,17 +168,40 @@ impl ChatMessage {
         Self::plain(Role::Assistant, content)
     }
 
-    /// The result of a tool call; `content` is a text or a list of parts.
+    /// The result of a tool call. `content` is a text, content parts (images, documents), or anything that JSON can
+    /// hold, dataclasses and pydantic models included; `name` is the tool's (found by itself where the call is in the
+    /// conversation). `is_error` tells the model that the tool failed; an exception as `content` implies it.
+    ///
+    /// Raises `InvalidRequestError` for what has no form in JSON.
     #[staticmethod]
-    #[pyo3(signature = (tool_call_id, content, *, name=None, is_error=false))]
-    fn tool(tool_call_id: &str, content: &Bound<'_, PyAny>, name: Option<&str>, is_error: bool) -> PyResult<Self> {
-        let dict = PyDict::new(content.py());
-        dict.set_item("role", "tool")?;
-        dict.set_item("tool_call_id", tool_call_id)?;
-        dict.set_item("content", content)?;
-        dict.set_item("name", name)?;
-        dict.set_item("is_error", is_error)?;
-        Ok(Self { message: to_message(dict.as_any())? })
+    #[pyo3(signature = (tool_call_id, content, *, name=None, is_error=None))]
+    fn tool(
+        tool_call_id: &str,
+        content: &Bound<'_, PyAny>,
+        name: Option<&str>,
+        is_error: Option<bool>,
+    ) -> PyResult<Self> {
+        let py = content.py();
+        let failed = content.is_instance_of::<PyBaseException>();
+        let content = if let Ok(text) = content.cast::<PyString>() {
+            Value::from(text_of(text)?)
+        } else if failed {
+            // As a traceback's last line has it.
+            let kind = content.get_type().name()?.to_string();
+            let says = content.str()?.to_string();
+            Value::from(if says.is_empty() { kind } else { format!("{kind}: {says}") })
+        } else {
+            tools::result(content)?
+        };
+        let mut object = JsonObject::new();
+        object.insert("role".into(), "tool".into());
+        object.insert("tool_call_id".into(), tool_call_id.into());
+        object.insert("content".into(), content);
+        if let Some(name) = name {
+            object.insert("name".into(), name.into());
+        }
+        object.insert("is_error".into(), is_error.unwrap_or(failed).into());
+        message_from_json(&object).map(Self::of).map_err(|error| to_py(py, &error))
     }
 
     /// A message from its dict form, as `to_dict` gives it.
@@ -224,6 +249,12 @@ impl ChatMessage {
             _ => None,
         });
         calls.collect()
+    }
+
+    /// Whether a tool message says that the tool failed.
+    #[getter]
+    fn is_error(&self) -> bool {
+        matches!(self.message.content.as_slice(), [Part::ToolResult { is_error: true, .. }])
     }
 
     /// The id of the call that a tool message answers.

@@ -6,8 +6,8 @@ use edgequake_core::{
     Error, ErrorKind,
     call::Timeouts,
     model::{
-        Options, Reasoning, ResponseFormat, Tool, ToolChoice,
-        json::{reasoning_from_json, response_format_from_json, tool_choice_from_json, tool_from_json},
+        Options, Reasoning, ResponseFormat, ToolChoice,
+        json::{reasoning_from_json, response_format_from_json, tool_choice_from_json},
     },
 };
 use pyo3::{
@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::{
     errors::to_py,
     json::{text_of, to_json, to_object},
+    tools::{self, to_tools},
 };
 
 /// What one call may set besides the options that shape the answer.
@@ -209,8 +210,8 @@ impl CallOptions {
             "presence_penalty" => options.presence_penalty = Some(number(name, value)?),
             "frequency_penalty" => options.frequency_penalty = Some(number(name, value)?),
             "user" => options.user = Some(string(name, value)?),
-            "tools" => options.tools = tools(value)?,
-            "tool_choice" => options.tool_choice = Some(self::checked::<ToolChoice>(py, tool_choice_from_json, value)?),
+            "tools" => options.tools = to_tools(value)?,
+            "tool_choice" => options.tool_choice = Some(checked_choice(value)?),
             "parallel_tool_calls" => options.parallel_tool_calls = Some(flag(name, value)?),
             "response_format" => {
                 options.response_format = Some(self::checked::<ResponseFormat>(py, response_format_from_json, value)?);
@@ -252,9 +253,8 @@ pub(crate) fn texts(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<String
     items.map(|item| string(name, &item?)).collect()
 }
 
-fn tools(value: &Bound<'_, PyAny>) -> PyResult<Vec<Tool>> {
-    let items = value.try_iter().map_err(|_| wrong_type("tools", "a list of tools", value))?;
-    items.map(|item| checked(value.py(), tool_from_json, &item?)).collect()
+fn checked_choice(value: &Bound<'_, PyAny>) -> PyResult<ToolChoice> {
+    tool_choice_from_json(&tools::choice(value)?).map_err(|error| to_py(value.py(), &error))
 }
 
 /// The error for a client that was closed.

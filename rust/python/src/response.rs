@@ -46,6 +46,11 @@ impl Usage {
         Self { usage }
     }
 
+    /// The tokens of both calls.
+    fn __add__(&self, other: &Self) -> Self {
+        Self { usage: self.usage.plus(other.usage) }
+    }
+
     /// All tokens of the prompt, cached ones included.
     #[getter]
     fn prompt_tokens(&self) -> u64 {
@@ -354,7 +359,8 @@ impl LlmResponse {
     fn message(&self) -> ChatMessage {
         let content = self.value().parts.clone();
         let as_parts = false;
-        ChatMessage { message: Arc::new(Message { role: Role::Assistant, content, name: None, as_parts }) }
+        let message = Message { role: Role::Assistant, content, name: None, as_parts };
+        ChatMessage { message: Arc::new(message.normal()) }
     }
 
     fn __str__(&self) -> String {

@@ -224,9 +224,13 @@ fn options_of(key: &mut KeyBuilder, options: &Options) {
 }
 
 fn tool(key: &mut KeyBuilder, tool: &Tool) {
-    let Tool { name, description, parameters, strict } = tool;
+    let Tool { name, description, parameters, strict, extra, raw } = tool;
     key.text(name);
     text(key, description.as_deref());
     key.object(parameters);
     flag(key, *strict);
+    key.object(extra);
+    key.optional(raw.as_ref(), |key, raw| {
+        key.json(raw);
+    });
 }

@@ -45,7 +45,7 @@ pub fn message_from_json(object: &JsonObject) -> Result<Message, Error> {
         let is_error = object.get("is_error").and_then(Value::as_bool).unwrap_or(false);
         message.content.push(Part::ToolResult { id, name, content, is_error });
         message.name = None;
-        return Ok(message);
+        return Ok(message.normal());
     }
     message.content.extend(content);
     if let Some(refusal) = text_of(object, "refusal") {
@@ -59,7 +59,7 @@ pub fn message_from_json(object: &JsonObject) -> Result<Message, Error> {
     if message.content.is_empty() && role != Role::Assistant {
         return Err(Error::invalid(format!("the {} message has no content", role.as_str())));
     }
-    Ok(message)
+    Ok(message.normal())
 }
 
 /// The role of that name.
@@ -286,25 +286,49 @@ pub fn part_to_json(part: &Part) -> Value {
 }
 
 /// A tool from OpenAI's form (`{"type": "function", "function": {…}}`) or a plain one with `name`, `description` and
-/// `parameters` or `input_schema`.
+/// `parameters` or `input_schema`. A tool of another type, or an object with neither (Gemini's `{"google_search": {}}`),
+/// is the provider's own and stays as it is.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) naming what is missing.
 pub fn tool_from_json(value: &Value) -> Result<Tool, Error> {
     let object = value.as_object().ok_or_else(|| Error::invalid("a tool is an object with name and parameters"))?;
-    let function = object.get("function").and_then(Value::as_object).unwrap_or(object);
+    let function = object.get("function").and_then(Value::as_object);
+    if is_own_tool(object, function.is_some()) {
+        let name = string_of(object, "name");
+        return Ok(Tool { name, raw: Some(value.clone()), ..Tool::default() });
+    }
+    let function = function.unwrap_or(object);
     let name = text_of(function, "name").ok_or_else(|| Error::invalid("a tool needs a name"))?;
     let parameters = match function.get("parameters").or_else(|| function.get("input_schema")) {
         None | Some(Value::Null) => JsonObject::new(),
         Some(Value::Object(schema)) => schema.clone(),
         Some(_) => return Err(Error::invalid(format!("the parameters of the tool {name:?} are a JSON schema object"))),
     };
+    let known = |key: &str| {
+        matches!(key, "type" | "function" | "name" | "description" | "parameters" | "input_schema" | "strict")
+    };
+    let others = object.iter().chain(function).filter(|(key, _)| !known(key));
     Ok(Tool {
         name: name.to_owned(),
         description: text_of(function, "description").map(str::to_owned),
         parameters,
         strict: function.get("strict").and_then(Value::as_bool),
+        extra: others.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        raw: None,
     })
+}
+
+/// Whether this is a tool that the provider itself runs or defines.
+fn is_own_tool(object: &JsonObject, has_function: bool) -> bool {
+    match text_of(object, "type") {
+        Some("function" | "custom") => object.contains_key("custom"),
+        Some(_) => true,
+        None => {
+            let lone = object.len() == 1 && object.values().all(Value::is_object);
+            lone && !has_function
+        }
+    }
 }
 
 /// `"auto"`, `"none"`, `"required"` (or `"any"`), a tool's name, or OpenAI's and Anthropic's objects for a named one.
@@ -407,7 +431,7 @@ mod tests {
             json!({"role": "tool", "tool_call_id": "a", "content": "42"}),
         ] {
             let first = message(value.clone()).unwrap();
-            assert_eq!(message_from_json(&message_to_json(&first)).unwrap().content, first.content, "{value}");
+            assert_eq!(message_from_json(&message_to_json(&first)).unwrap(), first, "{value}");
         }
     }
 
@@ -435,5 +459,24 @@ mod tests {
         assert!(matches!(response_format_from_json(&json!({"type": "object"})), Ok(ResponseFormat::Schema { .. })));
         assert_eq!(reasoning_from_json(&json!(0)).unwrap(), Reasoning::Budget(0));
         assert!(reasoning_from_json(&json!(-1)).is_err());
+    }
+
+    #[test]
+    fn tools_of_every_form() {
+        let tool = |value: Value| tool_from_json(&value).unwrap();
+        let plain = tool(json!({"name": "f", "input_schema": {"type": "object"}, "input_examples": [{"x": 1}]}));
+        assert_eq!((plain.name.as_str(), plain.raw.clone()), ("f", None));
+        assert_eq!(Value::Object(plain.extra), json!({"input_examples": [{"x": 1}]}));
+        let wrapped = tool(json!({"type": "function", "function": {"name": "f", "strict": true, "x": 1}, "y": 2}));
+        assert_eq!((wrapped.strict, Value::Object(wrapped.extra)), (Some(true), json!({"y": 2, "x": 1})));
+        assert_eq!(tool(json!({"type": "custom", "name": "f"})).raw, None);
+        for own in [
+            json!({"type": "web_search_20250305", "name": "web_search", "max_uses": 3}),
+            json!({"google_search": {}}),
+            json!({"type": "custom", "custom": {"name": "grammar"}}),
+        ] {
+            assert_eq!(tool(own.clone()).raw, Some(own));
+        }
+        assert!(tool_from_json(&json!({"nmae": "f"})).is_err());
     }
 }

@@ -172,6 +172,17 @@ impl Message {
         Self { role, content: vec![Part::text(text)], name: None, as_parts: false }
     }
 
+    /// Marks content that is no plain text as parts, which it is in JSON: a message is equal to itself read back.
+    #[must_use]
+    pub fn normal(mut self) -> Self {
+        let is_text = |parts: &[Part]| matches!(parts, [Part::Text { cache: None, .. }]);
+        self.as_parts |= match self.content.as_slice() {
+            [Part::ToolResult { content, .. }] if self.role == Role::Tool => !is_text(content),
+            parts => !is_text(parts),
+        };
+        self
+    }
+
     /// The text if the message is one plain text and nothing else.
     pub fn as_plain_text(&self) -> Option<&str> {
         match self.content.as_slice() {

@@ -6,7 +6,7 @@ use super::JsonObject;
 use crate::error::Error;
 
 /// A tool that the model may call.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tool {
     /// The tool's name.
     pub name: String,
@@ -16,6 +16,10 @@ pub struct Tool {
     pub parameters: JsonObject,
     /// OpenAI's and Anthropic's strict mode.
     pub strict: Option<bool>,
+    /// Fields of the provider's own at the tool's top level, as Anthropic's `input_examples`.
+    pub extra: JsonObject,
+    /// A tool of the provider's own kind (its web search, its code runner), sent untouched in place of all the above.
+    pub raw: Option<Value>,
 }
 
 /// Whether and which tool the model must call.
@@ -119,7 +123,7 @@ impl Options {
             return Err(Error::invalid("stop must hold no empty text: it would end every answer at once"));
         }
         for tool in &self.tools {
-            if tool.name.is_empty() {
+            if tool.name.is_empty() && tool.raw.is_none() {
                 return Err(Error::invalid("a tool needs a name"));
             }
         }

@@ -30,6 +30,19 @@ impl Usage {
         }
     }
 
+    /// The tokens of both calls.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            input: self.input + other.input,
+            cache_read: self.cache_read + other.cache_read,
+            cache_write: self.cache_write + other.cache_write,
+            cache_write_1h: self.cache_write_1h + other.cache_write_1h,
+            output: self.output + other.output,
+            reasoning: self.reasoning + other.reasoning,
+        }
+    }
+
     /// All prompt tokens, cached ones included.
     pub fn prompt_tokens(&self) -> u64 {
         self.input + self.cache_read + self.cache_write + self.cache_write_1h

@@ -117,11 +117,15 @@ fn sampling(body: &mut ObjectWriter<'_>, options: &Options) {
 }
 
 fn tool(out: &mut Vec<u8>, tool: &Tool) {
+    if let Some(raw) = &tool.raw {
+        return write(out, raw);
+    }
     let mut body = ObjectWriter::new(out);
     body.field("name", &tool.name);
     body.optional("description", tool.description.as_ref());
     body.field("input_schema", &*object_schema(&tool.parameters));
     body.optional("strict", tool.strict);
+    tool.extra.iter().for_each(|(key, value)| body.field(key, value));
     body.close();
 }
 

@@ -38,7 +38,7 @@ fn stream(events: &[&str]) -> Result<Assembly, Error> {
 
 fn weather() -> Tool {
     let parameters = object(json!({"type": "object", "properties": {"city": {"type": "string"}}}));
-    Tool { name: "weather".into(), description: Some("d".into()), parameters, strict: Some(true) }
+    Tool { name: "weather".into(), description: Some("d".into()), parameters, strict: Some(true), ..Tool::default() }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{
         ChatRequest, JsonObject, Media, Message, Options, Part, Reasoning, ResponseFormat, Role, Tool, ToolChoice,
     },
     wire::{
-        body::{ObjectWriter, unsupported},
+        body::{ObjectWriter, unsupported, write},
         common::{
             Source, arguments_object, both_bring_results, check_tool_message, is_empty_text, is_made_up, object_schema,
             system_parts, tool_name, turns,
@@ -37,14 +37,23 @@ pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
     let groups = turns.chunk_by(both_bring_results).filter(|group| !is_silent(group));
     body.array("contents", groups, |out, group| content(out, group, &turns))?;
     if !options.tools.is_empty() {
-        body.array("tools", [&options.tools], |out, tools| {
-            let mut declarations = ObjectWriter::new(out);
-            declarations.array("functionDeclarations", tools, |out, tool| {
-                declaration(out, tool);
+        let own = options.tools.iter().filter_map(|tool| tool.raw.as_ref().map(ToolEntry::Own));
+        let functions: Vec<&Tool> = options.tools.iter().filter(|tool| tool.raw.is_none()).collect();
+        let declared = (!functions.is_empty()).then_some(ToolEntry::Functions(&functions));
+        body.array("tools", declared.into_iter().chain(own), |out, entry| match entry {
+            ToolEntry::Own(raw) => {
+                write(out, raw);
                 Ok(())
-            })?;
-            declarations.close();
-            Ok(())
+            }
+            ToolEntry::Functions(tools) => {
+                let mut declarations = ObjectWriter::new(out);
+                declarations.array("functionDeclarations", tools, |out, tool| {
+                    declaration(out, tool);
+                    Ok(())
+                })?;
+                declarations.close();
+                Ok(())
+            }
         })?;
     }
     tool_config(&mut body, options);
@@ -98,6 +107,12 @@ fn generation_config(config: &mut ObjectWriter<'_>, options: &Options) {
     });
 }
 
+/// An entry of `tools`: all functions stand in one, each tool of Gemini's own in one of its own.
+enum ToolEntry<'a> {
+    Functions(&'a [&'a Tool]),
+    Own(&'a Value),
+}
+
 /// A tool. `parameters` is what every version of the API takes, but only for a subset of JSON Schema;
 /// `parametersJsonSchema` takes the rest.
 fn declaration(out: &mut Vec<u8>, tool: &Tool) {
@@ -106,6 +121,7 @@ fn declaration(out: &mut Vec<u8>, tool: &Tool) {
     body.field("name", &tool.name);
     body.optional("description", tool.description.as_ref());
     body.field(if is_plain(&schema) { "parameters" } else { "parametersJsonSchema" }, &*schema);
+    tool.extra.iter().for_each(|(key, value)| body.field(key, value));
     body.close();
 }
 

@@ -34,7 +34,7 @@ fn refused(messages: Vec<Message>) -> ErrorKind {
 }
 
 fn tool(parameters: Value) -> Tool {
-    Tool { name: "f".into(), description: None, parameters: object(parameters), strict: None }
+    Tool { name: "f".into(), parameters: object(parameters), ..Tool::default() }
 }
 
 fn stream(chunks: &[&str]) -> Result<Assembly, Error> {

@@ -5,7 +5,7 @@ use crate::{
     error::Error,
     model::{ChatRequest, Media, Message, Options, Part, Reasoning, ResponseFormat, Role, Tool, ToolChoice},
     wire::{
-        body::{ObjectWriter, unsupported},
+        body::{ObjectWriter, unsupported, write},
         common::{Source, arguments_object, check_tool_message, object_schema, tool_name},
     },
 };
@@ -78,6 +78,9 @@ fn sampling(body: &mut ObjectWriter<'_>, options: &Options) {
 }
 
 fn tool(out: &mut Vec<u8>, tool: &Tool) {
+    if let Some(raw) = &tool.raw {
+        return write(out, raw);
+    }
     let mut body = ObjectWriter::new(out);
     body.field("type", "function");
     body.object("function", |function| {
@@ -85,6 +88,7 @@ fn tool(out: &mut Vec<u8>, tool: &Tool) {
         function.optional("description", tool.description.as_ref());
         function.field("parameters", &*object_schema(&tool.parameters));
     });
+    tool.extra.iter().for_each(|(key, value)| body.field(key, value));
     body.close();
 }
 

@@ -37,7 +37,7 @@ fn stream(lines: &[&str]) -> Result<Assembly, Error> {
 }
 
 fn tool() -> Tool {
-    Tool { name: "f".into(), description: Some("d".into()), parameters: object(json!({})), strict: None }
+    Tool { name: "f".into(), description: Some("d".into()), parameters: object(json!({})), ..Tool::default() }
 }
 
 #[test]

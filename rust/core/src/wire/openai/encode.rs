@@ -6,7 +6,7 @@ use crate::{
     model::{ChatRequest, Options, Reasoning, ResponseFormat, Tool, ToolChoice},
     wire::{
         Encoded,
-        body::{ObjectWriter, unsupported},
+        body::{ObjectWriter, unsupported, write},
     },
 };
 
@@ -105,6 +105,9 @@ fn write_tools(body: &mut ObjectWriter<'_>, options: &Options) -> Result<(), Err
 }
 
 fn write_tool(out: &mut Vec<u8>, tool: &Tool) {
+    if let Some(raw) = &tool.raw {
+        return write(out, raw);
+    }
     let mut item = ObjectWriter::new(out);
     item.field("type", "function");
     item.object("function", |o| {
@@ -114,6 +117,7 @@ fn write_tool(out: &mut Vec<u8>, tool: &Tool) {
         o.optional("parameters", (!tool.parameters.is_empty()).then_some(&tool.parameters));
         o.optional("strict", tool.strict);
     });
+    tool.extra.iter().for_each(|(key, value)| item.field(key, value));
     item.close();
 }
 
@@ -175,8 +179,9 @@ mod tests {
             description: Some("does".to_owned()),
             parameters: object(json!({"type": "object"})),
             strict: Some(true),
+            ..Tool::default()
         };
-        let bare = Tool { name: "g".to_owned(), description: None, parameters: JsonObject::new(), strict: None };
+        let bare = Tool { name: "g".to_owned(), ..Tool::default() };
         let options = Options {
             max_tokens: Some(10),
             temperature: Some(0.0),
@@ -223,7 +228,7 @@ mod tests {
             let options = Options { response_format: Some(format), ..Options::default() };
             assert_eq!(body(&OpenAi::default(), &request(options)), json!({"response_format": expected}));
         }
-        let tool = Tool { name: "f".to_owned(), description: None, parameters: JsonObject::new(), strict: None };
+        let tool = Tool { name: "f".to_owned(), ..Tool::default() };
         for (choice, expected) in [
             (ToolChoice::Auto, json!("auto")),
             (ToolChoice::None, json!("none")),
