@@ -34,6 +34,8 @@ __all__ = [
     "__version__",
     "decode_chat",
     "decode_embed",
+    "decode_events",
+    "read_frames",
 ]
 
 _Messages: TypeAlias = Sequence[ChatMessage | Mapping[str, Any]] | ChatMessage | Mapping[str, Any] | str
@@ -389,6 +391,10 @@ def decode_chat(
     cuts: Sequence[int] = ...,
 ) -> LLMResponse: ...
 def decode_embed(wire: str, body: bytes, count: int) -> Embeddings: ...
+def decode_events(wire: str, body: bytes, *, cuts: Sequence[int] = ...) -> list[_Event]: ...
+def read_frames(
+    framing: Literal["sse", "ndjson"], pieces: Sequence[bytes], *, max_frame: int = ...
+) -> list[list[tuple[str, bytes]]]: ...
 
 @final
 class Simulator:

@@ -29,8 +29,11 @@ def read_chat(body: str, stream: bool) -> dict[str, Any]:
     message = _message_of_stream(body) if stream else json.loads(body)
     blocks = message["content"]
     return {
+        "id": message.get("id") or "",
+        "model": message.get("model") or "",
         "text": "".join(block["text"] for block in blocks if block["type"] == "text"),
         "thinking": "".join(block["thinking"] for block in blocks if block["type"] == "thinking"),
+        "refusal": "",
         "tool_calls": [(block["name"], block["input"]) for block in blocks if block["type"] == "tool_use"],
         "usage": _usage(message.get("usage")),
         "finish_reason": FINISH_REASONS.get(message["stop_reason"], message["stop_reason"]),
@@ -43,11 +46,14 @@ def _usage(counts: dict[str, Any] | None) -> dict[str, int] | None:
     uncached = counts.get("input_tokens") or 0
     written = counts.get("cache_creation_input_tokens") or 0
     read = counts.get("cache_read_input_tokens") or 0
+    lifetimes = counts.get("cache_creation") or {}
     details = counts.get("output_tokens_details") or {}
     return {
         "prompt_tokens": uncached + written + read,
         "completion_tokens": counts.get("output_tokens") or 0,
         "cached_tokens": read,
+        "cache_write_tokens": written,
+        "cache_write_1h_tokens": lifetimes.get("ephemeral_1h_input_tokens") or 0,
         "reasoning_tokens": details.get("thinking_tokens") or 0,
     }
 

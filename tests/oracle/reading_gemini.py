@@ -28,8 +28,11 @@ def read_chat(body: str, stream: bool) -> dict[str, Any]:
     reasons = [candidate["finishReason"] for candidate in candidates if "finishReason" in candidate]
     blocked = any(chunk.get("promptFeedback", {}).get("blockReason") for chunk in chunks)
     return {
+        "id": next((chunk["responseId"] for chunk in chunks if chunk.get("responseId")), ""),
+        "model": next((chunk["modelVersion"] for chunk in chunks if chunk.get("modelVersion")), ""),
         "text": "".join(part["text"] for part in parts if "text" in part and not part.get("thought")),
         "thinking": "".join(part["text"] for part in parts if "text" in part and part.get("thought")),
+        "refusal": "",
         "tool_calls": [(call["name"], call.get("args") or {}) for call in calls],
         "usage": _usage(chunks),
         "finish_reason": _finish_reason(reasons, bool(calls), blocked),
@@ -65,6 +68,8 @@ def _usage(chunks: list[dict[str, Any]]) -> dict[str, int] | None:
         "prompt_tokens": last["promptTokenCount"] + last.get("toolUsePromptTokenCount", 0),
         "completion_tokens": last.get("candidatesTokenCount", 0) + thoughts,
         "cached_tokens": last.get("cachedContentTokenCount", 0),
+        "cache_write_tokens": 0,
+        "cache_write_1h_tokens": 0,
         "reasoning_tokens": thoughts,
     }
 

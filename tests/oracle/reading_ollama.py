@@ -22,8 +22,11 @@ def read_chat(body: str, stream: bool) -> dict[str, Any]:
     if reason == "stop" and functions:
         reason = "tool_calls"
     return {
+        "id": "",
+        "model": next((line["model"] for line in lines if line.get("model")), ""),
         "text": "".join(message.get("content") or "" for message in messages),
         "thinking": "".join(message.get("thinking") or "" for message in messages),
+        "refusal": "",
         "tool_calls": [(function["name"], function.get("arguments") or {}) for function in functions],
         "usage": _usage(last),
         "finish_reason": reason,
@@ -44,5 +47,7 @@ def _usage(last: dict[str, Any]) -> dict[str, int] | None:
         "prompt_tokens": last.get("prompt_eval_count", 0),
         "completion_tokens": last.get("eval_count", 0),
         "cached_tokens": 0,
+        "cache_write_tokens": 0,
+        "cache_write_1h_tokens": 0,
         "reasoning_tokens": 0,
     }

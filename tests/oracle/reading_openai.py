@@ -18,14 +18,19 @@ class UsageReading(TypedDict):
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
+    cache_write_tokens: int
+    cache_write_1h_tokens: int
     reasoning_tokens: int
 
 
 class ChatReading(TypedDict):
     """What one chat answer says."""
 
+    id: str
+    model: str
     text: str
     thinking: str
+    refusal: str
     tool_calls: list[tuple[str, Any]]
     usage: UsageReading | None
     finish_reason: str | None
@@ -47,6 +52,7 @@ def read_chat(body: str, stream: bool) -> ChatReading:
     chunks = _data_lines(body) if stream else [json.loads(body)]
     text: list[str] = []
     thinking: list[str] = []
+    refusal: list[str] = []
     calls: list[dict[str, Any]] = []
     usage: dict[str, Any] | None = None
     reason: str | None = None
@@ -57,6 +63,7 @@ def read_chat(body: str, stream: bool) -> ChatReading:
                 continue
             said = choice.get("delta" if stream else "message") or {}
             thinking.append(_thinking(said))
+            refusal.append(said.get("refusal") or "")
             content = said.get("content")
             for part in content if isinstance(content, list) else [{"type": "text", "text": content or ""}]:
                 if part["type"] == "text":
@@ -70,8 +77,11 @@ def read_chat(body: str, stream: bool) -> ChatReading:
         # The answer waits for results, whatever the server calls that.
         reason = "tool_calls"
     return {
+        "id": next((chunk["id"] for chunk in chunks if chunk.get("id")), ""),
+        "model": next((chunk["model"] for chunk in chunks if chunk.get("model")), ""),
         "text": "".join(text),
         "thinking": "".join(thinking),
+        "refusal": "".join(refusal),
         "tool_calls": [(call["name"], _arguments(call["arguments"])) for call in calls],
         "usage": _usage(usage) if usage else None,
         "finish_reason": reason,
@@ -122,6 +132,7 @@ def _usage(usage: dict[str, Any]) -> UsageReading:
     prompt_details = usage.get("prompt_tokens_details") or {}
     completion_details = usage.get("completion_tokens_details") or {}
     cached = prompt_details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0
+    written = prompt_details.get("cache_write_tokens") or usage.get("cache_creation_input_tokens") or 0
     reasoning = completion_details.get("reasoning_tokens") or usage.get("reasoning_tokens") or 0
     if reasoning and usage.get("total_tokens") == prompt + completion + reasoning:
         completion += reasoning  # xAI counts the reasoning beside the completion.
@@ -131,6 +142,8 @@ def _usage(usage: dict[str, Any]) -> UsageReading:
         # Some servers count a hidden prompt of their own as cached, or estimate the reasoning, and come out above the
         # total that holds it.
         "cached_tokens": min(cached, prompt),
+        "cache_write_tokens": written,
+        "cache_write_1h_tokens": 0,
         "reasoning_tokens": min(reasoning, completion),
     }
 

@@ -40,7 +40,7 @@ mod _core {
     #[pymodule_export]
     use super::tools::ToolDefinition;
     #[pymodule_export]
-    use super::wires::{decode_chat, decode_embed};
+    use super::wires::{decode_chat, decode_embed, decode_events, read_frames};
 
     /// The version of the package.
     #[allow(non_upper_case_globals)]

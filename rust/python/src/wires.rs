@@ -5,13 +5,17 @@ use std::sync::Arc;
 use edgequake_core::{
     Error, ErrorKind,
     model::Assembly,
-    stream::Parser,
+    stream::{Frame, MAX_FRAME, Parser, ndjson::NdJsonParser, sse::SseParser},
     wire::{StreamDecoder, Wire, anthropic::Anthropic, gemini::Gemini, ollama::Ollama, openai::OpenAi, template},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
-use pyo3::{IntoPyObjectExt, prelude::*, types::PyDict};
+use pyo3::{
+    IntoPyObjectExt,
+    prelude::*,
+    types::{PyBytes, PyDict},
+};
 
-use crate::{embeddings::Embeddings, errors::to_py, options::header_pairs, response::LlmResponse};
+use crate::{embeddings::Embeddings, errors::to_py, event, options::header_pairs, response::LlmResponse};
 
 /// The wire format of that name.
 pub(crate) fn from_py(name: &Bound<'_, PyAny>) -> PyResult<Arc<dyn Wire>> {
@@ -52,7 +56,7 @@ pub(crate) fn decode_chat(
     let outcome = if !(200..300).contains(&status) {
         Err(edgequake_core::call::status_error(wire.as_ref(), status, &map, body))
     } else if stream {
-        decode_stream(wire.as_ref(), body, &cuts)
+        read_stream(wire.as_ref(), body, &cuts, |_| ())
     } else {
         wire.decode_chat(body)
     };
@@ -73,16 +77,74 @@ pub(crate) fn decode_embed(wire: &Bound<'_, PyAny>, body: &[u8], count: usize) -
     }
 }
 
-fn decode_stream(wire: &dyn Wire, body: &[u8], cuts: &[usize]) -> Result<edgequake_core::model::Response, Error> {
+/// The events of a recorded stream, fed in pieces that end at `cuts`; raises what the stream would.
+#[pyfunction]
+#[pyo3(signature = (wire, body, *, cuts=Vec::new()))]
+pub(crate) fn decode_events(wire: &Bound<'_, PyAny>, body: &[u8], cuts: Vec<usize>) -> PyResult<Vec<Py<PyAny>>> {
+    let py = wire.py();
+    let wire = from_py(wire)?;
+    let mut events = Vec::new();
+    let outcome = read_stream(wire.as_ref(), body, &cuts, |answer| events.extend(answer.events()));
+    outcome.map_err(|error| to_py(py, &error.with_provider(wire.name())))?;
+    events.into_iter().map(|event| event::to_py(py, event)).collect()
+}
+
+/// An event's name and its data.
+type NamedFrame<'py> = (String, Bound<'py, PyBytes>);
+
+/// What the parser of a framing, `"sse"` or `"ndjson"`, makes of pieces of a stream: for each piece, and then for the
+/// end of the body, a list of (event name, data).
+#[pyfunction]
+#[pyo3(signature = (framing, pieces, *, max_frame=MAX_FRAME))]
+pub(crate) fn read_frames<'py>(
+    py: Python<'py>,
+    framing: &str,
+    pieces: Vec<Bound<'py, PyBytes>>,
+    max_frame: usize,
+) -> PyResult<Vec<Vec<NamedFrame<'py>>>> {
+    let mut parser = match framing {
+        "sse" => Parser::Sse(SseParser::new(max_frame)),
+        "ndjson" => Parser::NdJson(NdJsonParser::new(max_frame)),
+        _ => {
+            let message = format!("there is no framing {framing:?}; there are sse and ndjson");
+            return Err(to_py(py, &Error::new(ErrorKind::Configuration, message)));
+        }
+    };
+    let mut frames = Vec::with_capacity(pieces.len() + 1);
+    for piece in pieces.iter().map(Some).chain([None]) {
+        let mut these = Vec::new();
+        let push = |frame: Frame<'_>| {
+            these.push((frame.event.to_owned(), PyBytes::new(py, frame.data)));
+            Ok(())
+        };
+        let outcome = match piece {
+            Some(piece) => parser.feed(piece.as_bytes(), push),
+            None => parser.finish(push),
+        };
+        outcome.map_err(|error| to_py(py, &error))?;
+        frames.push(these);
+    }
+    Ok(frames)
+}
+
+/// Decodes a stream that comes in pieces, and calls `after_piece` behind each.
+fn read_stream(
+    wire: &dyn Wire,
+    body: &[u8],
+    cuts: &[usize],
+    mut after_piece: impl FnMut(&mut Assembly),
+) -> Result<edgequake_core::model::Response, Error> {
     let (mut decoder, mut parser) = (template::decoder(wire), Parser::new(wire.framing()));
     let mut answer = Assembly::new();
     let mut from = 0;
     for to in cuts.iter().copied().chain([body.len()]) {
         let piece = body.get(from..to.min(body.len())).unwrap_or_default();
         parser.feed(piece, |frame| decoder.frame(frame, &mut answer))?;
+        after_piece(&mut answer);
         from = from.max(to.min(body.len()));
     }
     parser.finish(|frame| decoder.frame(frame, &mut answer))?;
+    after_piece(&mut answer);
     if !answer.is_complete() {
         let error = Error::new(ErrorKind::Interrupted, "the stream ended before its end");
         return Err(error.with_partial(answer.into_response()));

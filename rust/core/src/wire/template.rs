@@ -63,7 +63,10 @@ impl Templated {
 
 impl StreamDecoder for Templated {
     fn frame(&mut self, frame: Frame<'_>, answer: &mut Assembly) -> Result<(), Error> {
-        if let Some(text) = self.text(&frame) {
+        // What a frame behind the end means is the decoder's to say.
+        if !answer.is_ended()
+            && let Some(text) = self.text(&frame)
+        {
             answer.text(text);
             return Ok(());
         }
