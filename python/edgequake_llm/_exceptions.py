@@ -135,7 +135,7 @@ class APIConnectionError(LLMError, ConnectionError):
 
 
 class LLMTimeoutError(LLMError, TimeoutError):
-    """A limit of `Timeouts` was reached."""
+    """A limit of `Timeouts`, or the rate limiter's `max_wait`, was reached."""
 
 
 class ConnectTimeout(LLMTimeoutError, ConnectionError):  # noqa: N818 - the field's name for it
@@ -152,6 +152,19 @@ class IdleTimeout(LLMTimeoutError):  # noqa: N818
 
 class TotalTimeout(LLMTimeoutError):  # noqa: N818
     """`Timeouts.total` passed without a whole answer."""
+
+
+class RateLimitTimeout(LLMTimeoutError):  # noqa: N818
+    """The rate limiter would have let the call in only later than `max_wait`.
+
+    Nothing was sent, unless an earlier try of the call was (`attempts`). `needed`: the seconds that it would have had
+    to wait by what was known; `retry_after` is the same.
+    """
+
+    @property
+    def needed(self) -> float:
+        """The seconds that it would have had to wait, without the time for running calls to make room."""
+        return self.retry_after or 0.0
 
 
 class StreamInterrupted(LLMError, ConnectionError):  # noqa: N818 - the name that the documentation promises

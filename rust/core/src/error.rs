@@ -48,6 +48,9 @@ pub enum ErrorKind {
     IdleTimeout,
     /// `Timeouts::total` passed.
     TotalTimeout,
+    /// The limiter would have let the call in only later than it may wait; [`Error::retry_after`] is the wait it would have
+    /// needed.
+    LimiterTimeout,
     /// A stream ended before its end; the text so far is in [`Error::partial`].
     Interrupted,
     /// The answer is not what the provider's protocol says.

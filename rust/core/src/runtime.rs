@@ -9,7 +9,7 @@ use std::{
     future::Future,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     thread,
 };
@@ -28,6 +28,17 @@ use crate::{
 
 static CURRENT: ArcSwapOption<Generation> = ArcSwapOption::const_empty();
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// To be called in the child after each fork, before anything else of this crate. Python's bindings do.
+pub fn forked() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How many forks lie between the first process and this one. Unlike the process id, it is had without asking the system.
+pub fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
 
 /// The runtime of one process, with its pools.
 #[derive(Debug)]
@@ -67,6 +78,12 @@ impl Generation {
     /// Runs a future on the I/O thread.
     pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         self.handle.spawn(work)
+    }
+
+    /// Runs `work` here, with this runtime's timer and tasks at hand.
+    pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _guard = self.handle.enter();
+        work()
     }
 
     /// The pool for these settings, shared by everyone who has equal ones.

@@ -491,7 +491,10 @@ fn a_call_that_would_wait_too_long_is_refused_with_the_wait_it_needs() {
     assert_eq!(polled(&mut state, secs(4)), (vec![(2, Ok(40))], Some(secs(5))));
     assert_eq!(polled(&mut state, secs(5)), (vec![(4, Ok(10))], None));
     let error = Error::from(Refusal::TooLong { needed: secs(6), max_wait: secs(5) });
-    assert_eq!((error.kind(), error.retry_after(), error.retryable()), (ErrorKind::RateLimit, Some(secs(6)), false));
+    assert_eq!(
+        (error.kind(), error.retry_after(), error.retryable()),
+        (ErrorKind::LimiterTimeout, Some(secs(6)), false)
+    );
 }
 
 #[test]

@@ -271,11 +271,11 @@ fn callbacks_work_without_futures() {
     assert_eq!(limiter.status().waiting, 0, "one who cannot be woken is not left in the queue");
     let _inside = runtime.enter();
     let queued = |n| match limiter.enter_with(0, callback(n)) {
-        Ok(Place::Queued(id)) => id,
+        Ok(Place::Queued(turn)) => turn,
         other => panic!("{other:?}"),
     };
     let (one, _two, _three) = (queued(1), queued(2), queued(3));
-    assert!(limiter.cancel(one) && !limiter.cancel(one));
+    assert!(one.cancel() && !one.cancel());
     drop(first);
     let (n, grant) = told.recv().unwrap();
     assert_eq!(n, 2);
@@ -295,6 +295,7 @@ fn ten_thousand_callbacks_that_give_back_at_once_do_not_nest() {
     let limiter = Limiter::new(slots(1));
     let first = limiter.try_acquire(0).unwrap();
     let order = Arc::new(Mutex::new(Vec::new()));
+    let mut turns = Vec::new();
     for n in 0..10_000 {
         let (order, limiter_too) = (order.clone(), limiter.clone());
         let callback = move |grant| {
@@ -302,7 +303,8 @@ fn ten_thousand_callbacks_that_give_back_at_once_do_not_nest() {
             limiter_too.status(); // no lock is held
             drop(grant);
         };
-        assert!(matches!(limiter.enter_with(0, callback), Ok(Place::Queued(_))));
+        let Ok(Place::Queued(turn)) = limiter.enter_with(0, callback) else { panic!("{n}") };
+        turns.push(turn);
     }
     drop(first);
     assert!(order.lock().unwrap().iter().copied().eq(0..10_000));
@@ -334,7 +336,7 @@ fn it_ends_its_timer_when_it_is_dropped() {
         let limiter = Limiter::new(requests(1, 1));
         drop(limiter.try_acquire(0).unwrap());
         let (tell, told) = mpsc::channel::<()>();
-        limiter.enter_with(0, move |_| drop(tell)).unwrap();
+        let _turn = limiter.enter_with(0, move |_| drop(tell)).unwrap();
         tokio::task::yield_now().await;
         assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 1);
         drop(limiter);

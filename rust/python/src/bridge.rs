@@ -5,10 +5,12 @@
 //! list; each takes its own result and makes the Python objects on the loop's thread.
 
 use std::{
+    any::Any,
     cell::RefCell,
     collections::HashMap,
     future::Future,
     io::{Read, Write},
+    marker::PhantomData,
     os::{fd::AsRawFd, unix::net::UnixStream},
     pin::Pin,
     sync::{
@@ -20,7 +22,10 @@ use std::{
     time::Duration,
 };
 
-use edgequake_core::{Error, ErrorKind, runtime::generation};
+use edgequake_core::{
+    Error, ErrorKind,
+    runtime::{forks, generation},
+};
 use pyo3::{
     exceptions::{PyRuntimeError, PyStopIteration},
     intern,
@@ -37,10 +42,48 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What the I/O thread touches of a loop.
-#[derive(Debug)]
 struct Mailbox {
     ready: Mutex<Vec<u64>>,
+    /// Things given to waiters that have not taken them yet, by the waiter's number; `None` once the loop is closed.
+    parcels: Mutex<Option<HashMap<u64, Parcel>>>,
     bell: UnixStream,
+    /// Which process it is of: in a forked child its locks may be held by a thread that is not there.
+    forks: u32,
+}
+
+type Parcel = Box<dyn Any + Send>;
+
+/// Gives one thing to a waiter, from any thread, without the interpreter.
+pub(crate) struct Delivery<T> {
+    to: LoopWaker,
+    thing: PhantomData<fn(T)>,
+}
+
+impl<T: Send + 'static> Delivery<T> {
+    /// Hands it over and wakes the waiter. It is dropped where nobody can take it any more: the loop was closed. A loop that is
+    /// closed later drops what nobody took.
+    pub(crate) fn deliver(self, thing: T) {
+        let Self { to: LoopWaker { id, mailbox }, .. } = self;
+        let mut parcels = lock(&mailbox.parcels);
+        let Some(open) = &mut *parcels else { return };
+        open.insert(id, Box::new(thing));
+        drop(parcels);
+        mailbox.wake(id);
+    }
+}
+
+impl Mailbox {
+    fn wake(&self, id: u64) {
+        let was_empty = {
+            let mut ready = lock(&self.ready);
+            ready.push(id);
+            ready.len() == 1
+        };
+        if was_empty {
+            // A full socket means that the loop has been rung already; a closed one that it is gone.
+            let _ = (&self.bell).write(&[1]);
+        }
+    }
 }
 
 /// Wakes one waiter of a loop, from any thread, without the interpreter.
@@ -54,26 +97,33 @@ impl Wake for LoopWaker {
         self.wake_by_ref();
     }
     fn wake_by_ref(self: &Arc<Self>) {
-        let was_empty = {
-            let mut ready = lock(&self.mailbox.ready);
-            ready.push(self.id);
-            ready.len() == 1
-        };
-        if was_empty {
-            // A full socket means that the loop has been rung already; a closed one that it is gone.
-            let _ = (&self.mailbox.bell).write(&[1]);
-        }
+        self.mailbox.wake(self.id);
     }
 }
 
-/// One event loop's end of the bridge. The loop itself keeps it alive, as the callback of the socket that it watches.
+/// asyncio futures by the number of their waiter. Only touched on the loop's thread, and when the loop was closed.
+type Futures = Mutex<HashMap<u64, Py<PyAny>>>;
+
+/// One event loop's end of the bridge. The loop alone keeps it alive, as the callback of the socket that it watches: so it goes
+/// when the loop is closed, and with it everything that still waits there.
 #[pyclass(frozen, module = "edgequake_llm._core", weakref)]
 pub(crate) struct Bridge {
     mailbox: Arc<Mailbox>,
     bell: UnixStream,
-    /// asyncio futures by the number of their waiter. Only touched on the loop's thread.
-    waiters: Mutex<HashMap<u64, Py<PyAny>>>,
+    waiters: Arc<Futures>,
     next_id: AtomicU64,
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        if self.mailbox.forks == forks() {
+            let parcels = lock(&self.mailbox.parcels).take();
+            drop(parcels);
+        }
+        // The futures hold their tasks, which hold what they await: without this they would keep each other alive.
+        let futures = std::mem::take(&mut *lock(&self.waiters));
+        drop(futures);
+    }
 }
 
 #[pymethods]
@@ -136,8 +186,9 @@ fn new_bridge<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<
     bell.set_nonblocking(true)?;
     ringer.set_nonblocking(true)?;
     let fd = bell.as_raw_fd();
-    let mailbox = Arc::new(Mailbox { ready: Mutex::default(), bell: ringer });
-    let bridge = Bound::new(py, Bridge { mailbox, bell, waiters: Mutex::default(), next_id: AtomicU64::new(1) })?;
+    let parcels = Mutex::new(Some(HashMap::new()));
+    let mailbox = Arc::new(Mailbox { ready: Mutex::default(), parcels, bell: ringer, forks: forks() });
+    let bridge = Bound::new(py, Bridge { mailbox, bell, waiters: Arc::default(), next_id: AtomicU64::new(1) })?;
     event_loop.call_method1(intern!(py, "add_reader"), (fd, &bridge)).map_err(|error| {
         let message = "the event loop cannot watch a socket (no add_reader); use asyncio's selector loop or uvloop";
         let failure = PyRuntimeError::new_err(message);
@@ -158,11 +209,14 @@ fn new_bridge<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<
 
 /// One waiter: polls a future with a waker that wakes the loop, and gives asyncio something to wait on meanwhile.
 pub(crate) struct Waiter {
-    bridge: Py<Bridge>,
+    mailbox: Arc<Mailbox>,
+    waiters: Arc<Futures>,
     event_loop: Py<PyAny>,
     id: u64,
     waker: Waker,
     waiting: bool,
+    /// Whether something may be delivered.
+    expects: bool,
 }
 
 impl Waiter {
@@ -171,8 +225,10 @@ impl Waiter {
         let event_loop = running_loop(py)?;
         let bridge = bridge(py, &event_loop)?;
         let id = bridge.get().next_id.fetch_add(1, Ordering::Relaxed);
-        let waker = Waker::from(Arc::new(LoopWaker { id, mailbox: bridge.get().mailbox.clone() }));
-        Ok(Self { bridge: bridge.unbind(), event_loop: event_loop.unbind(), id, waker, waiting: false })
+        let Bridge { mailbox, waiters, .. } = bridge.get();
+        let (mailbox, waiters) = (mailbox.clone(), waiters.clone());
+        let waker = Waker::from(Arc::new(LoopWaker { id, mailbox: mailbox.clone() }));
+        Ok(Self { mailbox, waiters, event_loop: event_loop.unbind(), id, waker, waiting: false, expects: false })
     }
 
     /// Whether `event_loop` is the one that this waiter belongs to.
@@ -185,24 +241,36 @@ impl Waiter {
         &self.waker
     }
 
+    /// What can give this waiter something once. It is taken with [`Waiter::take`].
+    pub(crate) fn delivery<T: Send + 'static>(&mut self) -> Delivery<T> {
+        self.expects = true;
+        Delivery { to: LoopWaker { id: self.id, mailbox: self.mailbox.clone() }, thing: PhantomData }
+    }
+
+    /// What was delivered.
+    pub(crate) fn take<T: Send + 'static>(&self) -> Option<T> {
+        let parcel = lock(&self.mailbox.parcels).as_mut()?.remove(&self.id)?;
+        parcel.downcast().ok().map(|thing| *thing)
+    }
+
     /// The asyncio future for a poll that was pending, in the state that a task expects when it is yielded.
     pub(crate) fn future<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let future = self.event_loop.bind(py).call_method0(intern!(py, "create_future"))?;
         future.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
-        lock(&self.bridge.get().waiters).insert(self.id, future.clone().unbind());
+        lock(&self.waiters).insert(self.id, future.clone().unbind());
         self.waiting = true;
         Ok(future)
     }
 
     /// Whether a future of this waiter is out.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting && lock(&self.bridge.get().waiters).contains_key(&self.id)
+        self.waiting && lock(&self.waiters).contains_key(&self.id)
     }
 
     /// Nobody waits any more.
     pub(crate) fn forget(&mut self) {
         if std::mem::take(&mut self.waiting) {
-            let waiter = lock(&self.bridge.get().waiters).remove(&self.id);
+            let waiter = lock(&self.waiters).remove(&self.id);
             drop(waiter);
         }
     }
@@ -211,7 +279,17 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         self.forget();
+        if self.expects && self.mailbox.forks == forks() {
+            let untaken = lock(&self.mailbox.parcels).as_mut().and_then(|parcels| parcels.remove(&self.id));
+            drop(untaken);
+        }
     }
+}
+
+/// Runs in a forked child before anything else does.
+#[pyfunction]
+pub(crate) fn after_fork() {
+    edgequake_core::runtime::forked();
 }
 
 /// The error for something that was started before a fork and is used in the child.

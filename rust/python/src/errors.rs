@@ -32,6 +32,7 @@ fn class_name(kind: ErrorKind) -> &'static str {
         ErrorKind::FirstTokenTimeout => "FirstTokenTimeout",
         ErrorKind::IdleTimeout => "IdleTimeout",
         ErrorKind::TotalTimeout => "TotalTimeout",
+        ErrorKind::LimiterTimeout => "RateLimitTimeout",
         ErrorKind::Interrupted => "StreamInterrupted",
         ErrorKind::Malformed => "InvalidResponseError",
         ErrorKind::Closed => "ClosedError",

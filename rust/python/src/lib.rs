@@ -6,6 +6,8 @@ mod embeddings;
 mod errors;
 mod event;
 mod json;
+mod limiter;
+mod limiter_state;
 mod message;
 mod metrics;
 mod options;
@@ -19,12 +21,20 @@ mod wires;
 /// The native part of `edgequake_llm`.
 #[pyo3::pymodule(gil_used = false)]
 mod _core {
+    use pyo3::{prelude::*, types::PyDict};
+
     #[pymodule_export]
     use super::embeddings::Embeddings;
     #[pymodule_export]
     use super::event::{
         FinishEvent, PartEvent, RefusalDelta, TextDelta, ThinkingDelta, ToolCallDelta, ToolCallStart, UsageEvent,
     };
+    #[pymodule_export]
+    use super::limiter::{
+        Permit, RateLimiter, RateLimiterStatus, SyncPermit, SyncRateLimiter, rate_limit_preset, rate_limit_presets,
+    };
+    #[pymodule_export]
+    use super::limiter_state::LimiterState;
     #[pymodule_export]
     use super::message::ChatMessage;
     #[pymodule_export]
@@ -41,6 +51,16 @@ mod _core {
     use super::tools::ToolDefinition;
     #[pymodule_export]
     use super::wires::{decode_chat, decode_embed, decode_events, read_frames};
+
+    /// Whoever forks says so in the child, before anything else happens there.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        let hooks = PyDict::new(py);
+        hooks.set_item("after_in_child", wrap_pyfunction!(super::bridge::after_fork, module)?)?;
+        py.import("os")?.getattr("register_at_fork")?.call((), Some(&hooks))?;
+        Ok(())
+    }
 
     /// The version of the package.
     #[allow(non_upper_case_globals)]

@@ -25,6 +25,7 @@ use crate::{
     embeddings::Embeddings,
     errors::to_py,
     json::to_object,
+    limiter::RateLimiter,
     message::to_messages,
     options::{CallOptions, closed, header_pairs, seconds, string, texts, timeouts},
     response::LlmResponse,
@@ -265,6 +266,19 @@ impl Provider {
             closed: AtomicBool::new(false),
             pool: Mutex::new(None),
         })
+    }
+
+    /// The same provider with a limiter around it: every request that is sent passes it first.
+    fn limited(&self, limiter: &RateLimiter) -> Self {
+        let limiters = std::iter::once(limiter.core()).chain(self.limiters.iter()).cloned();
+        Self {
+            endpoint: self.endpoint.clone(),
+            model: self.model.clone(),
+            embedding_model: self.embedding_model.clone(),
+            limiters: limiters.collect(),
+            closed: AtomicBool::new(false),
+            pool: Mutex::new(None),
+        }
     }
 
     /// Starts a chat call; await what it returns.

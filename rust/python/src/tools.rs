@@ -83,6 +83,7 @@ pub(crate) fn choice(value: &Bound<'_, PyAny>) -> PyResult<Value> {
 /// What a tool returned, as the content of its message.
 pub(crate) fn result(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     let py = value.py();
-    let content = py.import(intern!(py, "edgequake_llm.tools"))?.call_method1(intern!(py, "result_content"), (value,))?;
+    let content =
+        py.import(intern!(py, "edgequake_llm.tools"))?.call_method1(intern!(py, "result_content"), (value,))?;
     to_json(&content)
 }

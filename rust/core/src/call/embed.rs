@@ -71,12 +71,12 @@ pub(super) async fn embed(route: &Route, request: EmbedRequest) -> Result<Comple
 /// One batch.
 async fn one(route: &Route, batch: EmbedRequest, count: usize) -> Result<Completed<Embeddings>, Error> {
     let size = batch.inputs.iter().map(String::len).sum();
-    let tokens = route.estimate_texts(&batch.inputs);
+    let estimate = route.estimate_texts(&batch.inputs);
     let encoder = route.endpoint.clone();
     let outgoing = heavy::run(size, move || encoder.post(encoder.wire.encode_embed(&batch)?, false)).await?;
     let wire = route.endpoint.wire.clone();
     let decode = move |body: &Bytes| wire.decode_embed(body, count);
-    post(route, &outgoing, tokens, decode, |vectors| vectors.usage.map(|usage| usage.prompt_tokens())).await
+    post(route, &outgoing, estimate, decode, |vectors| vectors.usage.map(|usage| usage.prompt_tokens())).await
 }
 
 /// The error of a provider that has no embeddings.

@@ -5,7 +5,9 @@
 
 mod embed;
 mod endpoint;
+mod estimate;
 mod heavy;
+mod passage;
 mod queue;
 mod retry;
 mod route;

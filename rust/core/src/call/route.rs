@@ -5,18 +5,15 @@
 //! a call that waits for its next try holds no slot, and it makes no difference whether the cache was put around the
 //! limiter or the limiter around the cache.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use super::{Completed, Endpoint, Meta, Sender, timeouts::Clock};
+use super::{Completed, Endpoint, Sender};
 use crate::{
-    error::{Error, ErrorKind},
+    error::Error,
     http::Pool,
-    limiter::{Limiter, Permit},
+    limiter::Limiter,
     model::{ChatRequest, EmbedRequest, Embeddings, Response},
 };
-
-/// How long a 429 that names no time keeps everybody out.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where a call goes, and what it passes on its way. Cheap to clone: each call takes its own.
 #[derive(Debug, Clone)]
@@ -53,80 +50,4 @@ pub async fn stream(route: Route, request: ChatRequest, sender: Sender) {
 /// already are in [`Error::embedded`].
 pub async fn embed(route: Route, request: EmbedRequest) -> Result<Completed<Embeddings>, Error> {
     super::embed::embed(&route, request).await
-}
-
-impl Route {
-    /// The tokens to reserve for a chat request: what the prompt comes to at four characters a token (OpenAI's rule of thumb
-    /// for English), plus the longest answer asked for. 0 where nobody limits tokens.
-    pub(super) fn estimate(&self, request: &ChatRequest) -> u64 {
-        if self.limiters.is_empty() {
-            return 0;
-        }
-        let prompt: usize = request.messages.iter().map(|message| message.size()).sum();
-        rough_tokens(prompt) + request.options.max_tokens.map_or(0, u64::from)
-    }
-
-    /// As [`Route::estimate`], for texts to embed.
-    pub(super) fn estimate_texts(&self, texts: &[String]) -> u64 {
-        if self.limiters.is_empty() { 0 } else { rough_tokens(texts.iter().map(String::len).sum()) }
-    }
-
-    /// Waits until every limiter has let `tokens` in; the wait counts against the call's total time. Dropping the future
-    /// gives back what was granted.
-    pub(super) async fn enter(&self, tokens: u64, clock: &Clock) -> Result<Passage<'_>, Error> {
-        let mut passage = Passage { limiters: &self.limiters, permits: Vec::with_capacity(self.limiters.len()) };
-        for limiter in self.limiters.iter() {
-            let entered = clock.within_total(limiter.acquire(tokens)).await;
-            match entered.and_then(|granted| granted.map_err(Error::from)) {
-                Ok(permit) => passage.permits.push(permit),
-                Err(error) => {
-                    passage.permits.drain(..).for_each(Permit::refund);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(passage)
-    }
-}
-
-fn rough_tokens(bytes: usize) -> u64 {
-    (bytes as u64).div_ceil(4)
-}
-
-/// The permits of one try. Dropped before its end, it leaves what it had reserved taken: the request may have been sent and
-/// counted.
-#[derive(Debug)]
-pub(super) struct Passage<'a> {
-    limiters: &'a [Limiter],
-    permits: Vec<Permit>,
-}
-
-impl Passage<'_> {
-    /// The try is over: settles what it used, or what its error tells, and lets the limiters learn from the answer's headers.
-    pub(super) fn end(self, tried: Result<(Option<u64>, &Meta), &Error>) {
-        match tried {
-            Ok((used, meta)) => {
-                if let Some(limits) = &meta.rate_limits {
-                    self.limiters.iter().for_each(|limiter| limiter.learn(limits));
-                }
-                for permit in self.permits {
-                    let reserved = permit.tokens();
-                    permit.settle(used.unwrap_or(reserved));
-                }
-            }
-            Err(error) => {
-                if error.kind() == ErrorKind::RateLimit {
-                    let wait = error.retry_after().unwrap_or(PAUSE);
-                    self.limiters.iter().for_each(|limiter| limiter.pause_for(wait));
-                }
-                match error.kind() {
-                    // Nobody has counted it.
-                    ErrorKind::Connect | ErrorKind::ConnectTimeout => self.permits.into_iter().for_each(Permit::refund),
-                    // Counted as a request, but no tokens were made.
-                    _ if error.status().is_some() => self.permits.into_iter().for_each(|permit| permit.settle(0)),
-                    _ => drop(self.permits),
-                }
-            }
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! A call whose answer comes in pieces.
 
-use std::{future::Future, pin::pin, sync::Arc};
+use std::{future::Future, pin::pin};
 
 use bytes::Bytes;
 use http::header;
@@ -8,13 +8,14 @@ use tokio::time::{Instant, Sleep};
 
 use super::{
     Completed, Endpoint, Failed, Route, Sender,
+    passage::Passage,
     retry::Retry,
     timeouts::Clock,
-    unary::{again, collect, encode, meta, open, with_head},
+    unary::{again, collect, encode, meta, open, refused, with_head},
 };
 use crate::{
     error::{Error, ErrorKind},
-    http::{Answer, Outgoing, Pool},
+    http::{Answer, Outgoing},
     model::{Assembly, ChatRequest, Response},
     stream::Parser,
     wire::{StreamDecoder, body::malformed, template},
@@ -26,25 +27,33 @@ const EXCERPT: usize = 1024;
 /// A streamed chat call, by the provider itself. As [`super::stream`], but for the end, which the caller tells.
 pub(super) async fn stream(route: &Route, request: ChatRequest, sender: &Sender) -> Result<Completed<Response>, Error> {
     let endpoint = &route.endpoint;
-    let tokens = route.estimate(&request);
+    let estimate = route.estimate(&request);
     let outgoing = encode(endpoint, request).await?;
     let clock = Clock::start(endpoint.timeouts);
     let mut retry = Retry::new(endpoint.retry);
+    let mut unseen = None;
     loop {
+        let mut passage = match unseen.take() {
+            Some(passage) => passage,
+            None => {
+                let entered = route.enter(estimate, &clock, Some(sender)).await;
+                entered.map_err(|error| refused(endpoint, &retry, error))?
+            }
+        };
         let mut reading = Reading { endpoint, clock: &clock, sender, delivered: false };
-        let passage = route.enter(tokens, &clock).await?;
-        let tried = reading.attempt(&route.pool, &outgoing).await;
-        passage.end(match &tried {
-            Ok(Completed { value, meta }) => Ok((value.usage.map(|usage| usage.total_tokens()), meta)),
-            Err(failed) => Err(&failed.error),
-        });
-        match tried {
+        match reading.attempt(route, &mut passage, &outgoing).await {
             Ok(mut completed) => {
+                passage.done(completed.value.usage.map(|usage| usage.total_tokens()));
                 completed.meta.attempts = retry.attempts();
                 return Ok(completed);
             }
-            Err(failed) if reading.delivered => return Err(failed.error.with_attempts(retry.attempts())),
-            Err(failed) => again(endpoint, &clock, &mut retry, failed).await?,
+            Err(failed) => {
+                unseen = passage.failed(&failed, &endpoint.retry);
+                if reading.delivered {
+                    return Err(failed.error.with_attempts(retry.attempts()));
+                }
+                again(endpoint, &clock, &mut retry, failed).await?;
+            }
         }
     }
 }
@@ -58,9 +67,14 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    async fn attempt(&mut self, pool: &Arc<Pool>, outgoing: &Outgoing) -> Result<Completed<Response>, Failed> {
+    async fn attempt(
+        &mut self,
+        route: &Route,
+        passage: &mut Passage<'_>,
+        outgoing: &Outgoing,
+    ) -> Result<Completed<Response>, Failed> {
         let sent = Instant::now();
-        let mut answer = open(self.endpoint, pool, outgoing, self.clock).await?;
+        let mut answer = open(route, passage, outgoing, self.clock).await?;
         let response = if comes_whole(&answer) {
             let body = collect(&mut answer.body, self.clock, EXCERPT << 16).await?;
             let decoded = self.endpoint.wire.decode_chat(&body);

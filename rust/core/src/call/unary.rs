@@ -6,10 +6,13 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::{Completed, Endpoint, Failed, Meta, Route, heavy, retry::Retry, timeouts::Clock};
+use super::{
+    Completed, Endpoint, Failed, Meta, Route, estimate::Estimate, heavy, passage::Passage, retry::Retry,
+    timeouts::Clock,
+};
 use crate::{
     error::{Error, ErrorKind},
-    http::{Answer, Body, Outgoing, Pool, connect},
+    http::{Answer, Body, Outgoing, connect},
     metrics::Metrics,
     model::{ChatRequest, Response},
     wire::{
@@ -23,7 +26,7 @@ const MAX_BODY: usize = 512 << 20;
 
 /// A chat call, by the provider itself. As [`super::chat`].
 pub(super) async fn chat(route: &Route, request: ChatRequest) -> Result<Completed<Response>, Error> {
-    let tokens = route.estimate(&request);
+    let estimate = route.estimate(&request);
     let outgoing = encode(&route.endpoint, request).await?;
     let wire = route.endpoint.wire.clone();
     let decode = move |body: &Bytes| {
@@ -32,7 +35,7 @@ pub(super) async fn chat(route: &Route, request: ChatRequest) -> Result<Complete
         Ok(response)
     };
     let mut completed =
-        post(route, &outgoing, tokens, decode, |response| response.usage.map(|usage| usage.total_tokens())).await?;
+        post(route, &outgoing, estimate, decode, |response| response.usage.map(|usage| usage.total_tokens())).await?;
     if let Some(usage) = &completed.value.usage {
         completed.meta.metrics.set_tokens(usage.prompt_tokens(), usage.completion_tokens());
     }
@@ -50,25 +53,39 @@ pub(super) async fn encode(endpoint: &Arc<Endpoint>, request: ChatRequest) -> Re
 pub(super) async fn post<T: Send + 'static>(
     route: &Route,
     outgoing: &Outgoing,
-    tokens: u64,
+    estimate: Estimate,
     decode: impl Fn(&Bytes) -> Result<T, Error> + Clone + Send + 'static,
     used: impl Fn(&T) -> Option<u64>,
 ) -> Result<Completed<T>, Error> {
     let endpoint = &route.endpoint;
     let clock = Clock::start(endpoint.timeouts);
     let mut retry = Retry::new(endpoint.retry);
+    let mut unseen = None;
     loop {
-        let passage = route.enter(tokens, &clock).await.map_err(|error| error.with_provider(endpoint.wire.name()))?;
-        let tried = attempt(endpoint, &route.pool, outgoing, &clock, decode.clone()).await;
-        passage.end(tried.as_ref().map(|(value, meta)| (used(value), meta)).map_err(|failed| &failed.error));
-        match tried {
+        let mut passage = match unseen.take() {
+            Some(passage) => passage,
+            None => {
+                let entered = route.enter(estimate, &clock, None).await;
+                entered.map_err(|error| refused(endpoint, &retry, error))?
+            }
+        };
+        match attempt(route, &mut passage, outgoing, &clock, decode.clone()).await {
             Ok((value, mut meta)) => {
+                passage.done(used(&value));
                 meta.attempts = retry.attempts();
                 return Ok(Completed { value, meta });
             }
-            Err(failed) => again(endpoint, &clock, &mut retry, failed).await?,
+            Err(failed) => {
+                unseen = passage.failed(&failed, &endpoint.retry);
+                again(endpoint, &clock, &mut retry, failed).await?;
+            }
         }
     }
+}
+
+/// The error of a call whose next try a limiter did not let in.
+pub(super) fn refused(endpoint: &Endpoint, retry: &Retry, error: Error) -> Error {
+    error.with_provider(endpoint.wire.name()).with_attempts(retry.attempts() - 1)
 }
 
 /// Waits before the next try, or gives up with the error of the last one.
@@ -85,13 +102,13 @@ pub(super) async fn again(endpoint: &Endpoint, clock: &Clock, retry: &mut Retry,
 }
 
 async fn attempt<T: Send + 'static>(
-    endpoint: &Endpoint,
-    pool: &Arc<Pool>,
+    route: &Route,
+    passage: &mut Passage<'_>,
     outgoing: &Outgoing,
     clock: &Clock,
     decode: impl FnOnce(&Bytes) -> Result<T, Error> + Send + 'static,
 ) -> Result<(T, Meta), Failed> {
-    let mut answer = open(endpoint, pool, outgoing, clock).await?;
+    let mut answer = open(route, passage, outgoing, clock).await?;
     let mut metrics = Metrics::default();
     let body = collect(&mut answer.body, clock, MAX_BODY).await?;
     metrics.record_first_token(clock.elapsed());
@@ -103,15 +120,18 @@ async fn attempt<T: Send + 'static>(
 
 /// Sends the request and returns an answer of a success status; any other status is an error.
 pub(super) async fn open(
-    endpoint: &Endpoint,
-    pool: &Arc<Pool>,
+    route: &Route,
+    passage: &mut Passage<'_>,
     outgoing: &Outgoing,
     clock: &Clock,
 ) -> Result<Answer, Failed> {
+    let Route { endpoint, pool, .. } = route;
     let started = Instant::now();
     let connection = clock.within(ErrorKind::ConnectTimeout, started, connect(pool, &endpoint.origin)).await??;
+    passage.send();
     let sent = clock.within(ErrorKind::FirstTokenTimeout, Instant::now(), connection.send(outgoing)).await?;
     let mut answer = sent.map_err(|failed| Failed { error: failed.error, stale: failed.stale })?;
+    passage.hear(&answer.headers);
     if answer.status.is_success() {
         return Ok(answer);
     }

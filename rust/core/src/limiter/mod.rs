@@ -10,8 +10,9 @@
 //! - A step costs the same with ten waiters and with ten thousand, and one timer serves them all.
 //!
 //! [`LimiterState`] decides; it is pure and takes the time as a parameter. [`Limiter`] puts a lock, a clock and tokio's
-//! timer around it. What is *not* here: limits by the day (but they are learned from headers), separate limits for input
-//! and output tokens, limits shared between processes.
+//! timer around it. A forked child starts with a state of its own: full buckets, nobody running, nobody waiting. What is
+//! *not* here: limits by the day (but they are learned from headers), separate limits for input and output tokens, limits
+//! shared between processes.
 
 mod bucket;
 mod meter;
@@ -24,7 +25,7 @@ use std::{fmt, num::NonZeroU32, time::Duration};
 use crate::error::{Error, ErrorKind};
 
 pub use presets::{PRESETS, Preset, preset};
-pub use shared::{Entry, Grant, Limiter, Permit, Place, Waiting};
+pub use shared::{Entry, Grant, Limiter, Permit, Place, Turn, Waiting};
 pub use state::{LimiterState, Outcome, Reservation, Ticket, WaiterId};
 
 /// The limits; what is `None` is not limited.
@@ -114,7 +115,7 @@ impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let (kind, wait) = match refusal {
             Refusal::TooLarge { .. } => (ErrorKind::InvalidRequest, None),
-            Refusal::TooLong { needed: wait, .. } | Refusal::NotNow { wait } => (ErrorKind::RateLimit, Some(wait)),
+            Refusal::TooLong { needed: wait, .. } | Refusal::NotNow { wait } => (ErrorKind::LimiterTimeout, Some(wait)),
             Refusal::NoRuntime => (ErrorKind::Internal, None),
         };
         // Not to be tried again by the same call: waiting was this layer's business, and it gave up.

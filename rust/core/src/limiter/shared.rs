@@ -3,6 +3,9 @@
 //! Waiters are told through callbacks, in the order in which they are let in, never under the lock, on whichever thread made
 //! room or, where time made it, on the runtime's. The timer is one tokio task, started when somebody first has to wait and gone
 //! when nobody does.
+//!
+//! None of that survives a fork: the lock may have been held by a thread that the child does not have, and those who run or
+//! wait are the parent's. So the child makes a new one of everything on first use, and what it inherited does nothing.
 
 use std::{
     fmt, mem,
@@ -12,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::{ArcSwap, Guard};
 use tokio::{
     runtime::Handle,
     sync::{Notify, oneshot},
@@ -19,7 +23,7 @@ use tokio::{
 };
 
 use super::{LimiterConfig, LimiterState, LimiterStatus, Outcome, Refusal, Reservation, Ticket, WaiterId};
-use crate::wire::RateLimits;
+use crate::{runtime::forks, wire::RateLimits};
 
 type Callback = Box<dyn FnOnce(Result<Grant, Refusal>) + Send>;
 
@@ -32,14 +36,16 @@ struct Inner {
     /// Whether a thread is handing out outcomes. Only one does, so that they stay in order and callbacks that call back in
     /// do not nest.
     delivering: bool,
-    /// The process and number of the timer's task, while there is one. A forked child has the value but not the task.
-    timer: Option<(u32, u64)>,
+    /// The number of the timer's task, while there is one.
+    timer: Option<u64>,
     timers: u64,
     /// What the timer sleeps for.
     wake_at: Option<Duration>,
 }
 
 struct Shared {
+    /// Which process it is of.
+    forks: u32,
     origin: Instant,
     inner: Mutex<Inner>,
     /// Tells the timer that there is an earlier time to wake at.
@@ -48,11 +54,35 @@ struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.earlier.notify_one();
+        if self.is_inherited() {
+            // What the callbacks hold may have locks of its own.
+            let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let empty = LimiterState::new(*inner.state.config());
+            mem::forget(mem::replace(&mut inner.state, empty));
+            mem::forget(mem::take(&mut inner.outcomes));
+        } else {
+            self.earlier.notify_one();
+        }
     }
 }
 
 impl Shared {
+    fn new(config: LimiterConfig) -> Self {
+        let inner = Inner {
+            state: LimiterState::new(config),
+            outcomes: Vec::new(),
+            delivering: false,
+            timer: None,
+            timers: 0,
+            wake_at: None,
+        };
+        Self { forks: forks(), origin: Instant::now(), inner: Mutex::new(inner), earlier: Arc::default() }
+    }
+
+    fn is_inherited(&self) -> bool {
+        self.forks != forks()
+    }
+
     fn now(&self) -> Duration {
         self.origin.elapsed()
     }
@@ -102,22 +132,46 @@ impl Shared {
 
     /// Ends a call and lets in who comes next.
     fn end(self: &Arc<Self>, end: impl FnOnce(&mut State, Duration)) {
+        if self.is_inherited() {
+            return;
+        }
         let mut inner = self.lock();
         end(&mut inner.state, self.now());
         self.turn(inner);
     }
 
+    /// Ends a call that used what it had reserved.
+    fn release(self: &Arc<Self>, call: Reservation) {
+        if self.is_inherited() {
+            return;
+        }
+        let mut inner = self.lock();
+        if inner.state.waiting() == 0 {
+            // Only a slot comes free, and nobody is let in: no need to ask the clock.
+            return inner.state.release(call, Duration::ZERO);
+        }
+        inner.state.release(call, self.now());
+        self.turn(inner);
+    }
+
+    /// Takes a waiter out of the queue. `false` if it was not in it any more.
+    fn cancel(self: &Arc<Self>, id: WaiterId) -> bool {
+        let mut inner = self.lock();
+        let callback = inner.state.cancel(id);
+        self.turn(inner);
+        callback.is_some()
+    }
+
     /// Starts the timer's task if there is none. `false` without a runtime to start it on.
     fn start_timer(self: &Arc<Self>) -> bool {
-        let process = std::process::id();
         let mut inner = self.lock();
-        if inner.timer.is_some_and(|(of, _)| of == process) {
+        if inner.timer.is_some() {
             return true;
         }
         let Ok(runtime) = Handle::try_current() else { return false };
         inner.timers += 1;
         let number = inner.timers;
-        inner.timer = Some((process, number));
+        inner.timer = Some(number);
         drop(inner);
         let alive = Alive { shared: Arc::downgrade(self), number };
         let earlier = self.earlier.clone();
@@ -164,10 +218,44 @@ impl Drop for Alive {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.upgrade() {
             let mut inner = shared.lock();
-            if inner.timer.is_some_and(|(_, number)| number == self.number) {
+            if inner.timer == Some(self.number) {
                 inner.timer = None;
             }
         }
+    }
+}
+
+/// A place in the queue. Dropping it leaves the queue; after the callback was called it does nothing.
+#[must_use = "dropping it leaves the queue"]
+pub struct Turn {
+    shared: Weak<Shared>,
+    id: WaiterId,
+}
+
+impl Turn {
+    /// Leaves the queue. `false` if the waiting was over already.
+    pub fn cancel(&self) -> bool {
+        match self.shared.upgrade() {
+            Some(shared) if !shared.is_inherited() => shared.cancel(self.id),
+            _ => false,
+        }
+    }
+
+    /// Whether the process was forked meanwhile: then nobody will call back.
+    pub fn is_inherited(&self) -> bool {
+        self.shared.upgrade().is_none_or(|shared| shared.is_inherited())
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Turn").field(&self.id).finish()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.cancel();
     }
 }
 
@@ -176,14 +264,21 @@ impl Drop for Alive {
 pub enum Place {
     /// Let in.
     Admitted(Permit),
-    /// In the queue; the callback will be called, unless [`Limiter::cancel`] comes before.
-    Queued(WaiterId),
+    /// In the queue; the callback will be called, unless the place is dropped before.
+    Queued(Turn),
 }
 
-/// A limiter shared by threads and tasks. Clones are the same limiter.
+/// A limiter shared by threads and tasks. Clones are the same limiter. In a forked child it starts anew, with full buckets
+/// (whoever forks calls [`forked`](crate::runtime::forked) there).
 #[derive(Clone)]
 pub struct Limiter {
-    shared: Arc<Shared>,
+    current: Arc<Current>,
+}
+
+/// The state of this process.
+struct Current {
+    config: LimiterConfig,
+    shared: ArcSwap<Shared>,
 }
 
 impl fmt::Debug for Limiter {
@@ -204,26 +299,29 @@ pub enum Entry {
 impl Limiter {
     /// A limiter with full buckets.
     pub fn new(config: LimiterConfig) -> Self {
-        let inner = Inner {
-            state: LimiterState::new(config),
-            outcomes: Vec::new(),
-            delivering: false,
-            timer: None,
-            timers: 0,
-            wake_at: None,
-        };
-        let shared = Shared { origin: Instant::now(), inner: Mutex::new(inner), earlier: Arc::default() };
-        Self { shared: Arc::new(shared) }
+        Self { current: Arc::new(Current { config, shared: ArcSwap::from_pointee(Shared::new(config)) }) }
+    }
+
+    fn shared(&self) -> Guard<Arc<Shared>> {
+        let Current { config, shared } = &*self.current;
+        let now = shared.load();
+        if !now.is_inherited() {
+            return now;
+        }
+        // If another thread was faster, ours goes.
+        shared.compare_and_swap(&now, Arc::new(Shared::new(*config)));
+        shared.load()
     }
 
     /// The configuration.
     pub fn config(&self) -> LimiterConfig {
-        *self.shared.lock().state.config()
+        self.current.config
     }
 
     /// What it is doing now.
     pub fn status(&self) -> LimiterStatus {
-        self.shared.lock().state.status(self.shared.now())
+        let shared = self.shared();
+        shared.lock().state.status(shared.now())
     }
 
     /// Lets a call in at once or not at all; takes nothing if not. It does not pass those who wait.
@@ -231,8 +329,9 @@ impl Limiter {
     /// # Errors
     /// [`Refusal::TooLarge`] or [`Refusal::NotNow`].
     pub fn try_acquire(&self, tokens: u64) -> Result<Permit, Refusal> {
-        let reservation = self.shared.lock().state.try_acquire(self.shared.now(), tokens)?;
-        Ok(self.shared.permit(reservation, true))
+        let shared = self.shared();
+        let reservation = shared.lock().state.try_acquire(shared.now(), tokens)?;
+        Ok(shared.permit(reservation, true))
     }
 
     /// Waits until the call is let in. Dropping the future leaves the queue, or gives back what it was granted meanwhile.
@@ -256,7 +355,7 @@ impl Limiter {
         let callback = move |result| drop(tell.send(result));
         Ok(match self.enter_with(tokens, callback)? {
             Place::Admitted(permit) => Entry::Admitted(permit),
-            Place::Queued(id) => Entry::Waiting(Waiting { limiter: self.clone(), id, told }),
+            Place::Queued(turn) => Entry::Waiting(Waiting { turn, _limiter: self.clone(), told }),
         })
     }
 
@@ -272,7 +371,7 @@ impl Limiter {
         tokens: u64,
         callback: impl FnOnce(Result<Grant, Refusal>) + Send + 'static,
     ) -> Result<Place, Refusal> {
-        let shared = &self.shared;
+        let shared = self.shared();
         let mut callback = Some(callback);
         let mut inner = shared.lock();
         match inner
@@ -289,32 +388,25 @@ impl Limiter {
             }
             Ticket::Queued(id) => {
                 shared.turn(inner);
-                if shared.start_timer() || !self.cancel(id) {
-                    return Ok(Place::Queued(id));
+                let turn = Turn { shared: Arc::downgrade(&shared), id };
+                if shared.start_timer() || !turn.cancel() {
+                    return Ok(Place::Queued(turn));
                 }
                 Err(Refusal::NoRuntime)
             }
         }
     }
 
-    /// Leaves the queue. `false` if the waiting was over already.
-    pub fn cancel(&self, id: WaiterId) -> bool {
-        let mut inner = self.shared.lock();
-        let callback = inner.state.cancel(id);
-        self.shared.turn(inner);
-        callback.is_some()
-    }
-
     /// Lets nobody in for that long: what a 429 asks for, once for all. A shorter time than is already set changes nothing.
     pub fn pause_for(&self, time: Duration) {
-        let mut inner = self.shared.lock();
-        let until = self.shared.now().saturating_add(time);
-        inner.state.pause_until(until);
+        let shared = self.shared();
+        let until = shared.now().saturating_add(time);
+        shared.lock().state.pause_until(until);
     }
 
     /// Takes in what an answer's headers say is left; see [`LimiterState::learn`].
     pub fn learn(&self, limits: &RateLimits) {
-        self.shared.end(|state, now| state.learn(limits, now));
+        self.shared().end(|state, now| state.learn(limits, now));
     }
 }
 
@@ -359,7 +451,9 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if self.claimed {
-            self.end(LimiterState::release);
+            if let Some(reservation) = self.reservation.take() {
+                self.shared.release(reservation);
+            }
         } else {
             self.end(LimiterState::refund);
         }
@@ -382,14 +476,21 @@ impl Grant {
 
 /// A place in the queue, to be awaited. Dropping it leaves the queue, or gives back what was granted meanwhile.
 pub struct Waiting {
-    limiter: Limiter,
-    id: WaiterId,
+    turn: Turn,
+    _limiter: Limiter,
     told: oneshot::Receiver<Result<Grant, Refusal>>,
+}
+
+impl Waiting {
+    /// Whether the process was forked meanwhile: then it is never let in.
+    pub fn is_inherited(&self) -> bool {
+        self.turn.is_inherited()
+    }
 }
 
 impl fmt::Debug for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Waiting").field(&self.id).finish()
+        f.debug_tuple("Waiting").field(&self.turn).finish()
     }
 }
 
@@ -398,12 +499,5 @@ impl Future for Waiting {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.told).poll(context).map(|told| told.unwrap_or(Err(Refusal::NoRuntime)).map(Grant::accept))
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        // Does nothing if it was told already.
-        self.limiter.cancel(self.id);
     }
 }
