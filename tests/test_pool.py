@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.waiting import aeventually, eventually
 
 from edgequake_llm import ClosedError, HTTPConfig, OpenAIProvider, Simulator
+from support.waiting import aeventually, eventually
 
 HTTP2 = HTTPConfig(protocol="http2")
 
