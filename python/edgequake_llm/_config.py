@@ -33,7 +33,7 @@ class RetryPolicy(Value):
 
     The wait before the n-th retry is uniform between 0 and `base_delay` x 2^(n-1), at most `max_delay` (exponential
     backoff with full jitter). A provider's `retry-after`, `retry-after-ms` or `RetryInfo` is kept instead; if it asks
-    for more than `max_retry_after` seconds, the error is raised at once and tells it.
+    for more than `max_retry_after` seconds, the error is raised at once and tells it. Delays may be 0.
     """
 
     max_retries: int = 2
@@ -59,3 +59,10 @@ class HTTPConfig(Value):
     ca_pem: bytes | None = None
     client_pem: bytes | None = None
     keep_alive: Seconds = 90.0
+
+    def __repr__(self) -> str:
+        # A proxy's URL may hold a password.
+        if isinstance(self.proxy, str) and "@" in self.proxy:
+            scheme, separator, rest = self.proxy.rpartition("://")
+            return repr(self.replace(proxy=f"{scheme}{separator}{rest.rpartition('@')[2]}"))
+        return super().__repr__()

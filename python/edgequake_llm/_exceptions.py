@@ -68,6 +68,15 @@ class LLMError(Exception):
             facts.append(f"request {self.request_id}")
         return f"{text} [{', '.join(facts)}]" if facts else text
 
+    def __copy__(self) -> LLMError:
+        # Within the process nothing has to be left behind.
+        twin = type(self)(self.message)
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LLMError:
+        return self.__copy__()
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions cross process borders (multiprocessing, Celery); what cannot be pickled is left behind.
         state = {name: value for name, value in self.__dict__.items() if name not in {"partial", "embedded"}}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         tool_choice: ToolChoice | None
         parallel_tool_calls: bool | None
         response_format: ResponseFormat | None
-        reasoning: str | bool | int | Mapping[str, Any] | None
+        reasoning: str | int | Mapping[str, Any] | None
         extra: Mapping[str, Any] | None
         model: str | None
         system: str | None
@@ -57,8 +57,7 @@ class CompletionOptions(Value):
     `presence_penalty`, `frequency_penalty`: -2 to 2. `user`: an id of the end user. `tools`: functions with type
     annotations, `Tool` objects, pydantic models and other classes of fields, or JSON schemas in a provider's form.
     `tool_choice`: `"auto"`, `"none"`, `"required"`, or a tool or its name. `response_format`: `"text"`,
-    `"json"` or a JSON schema. `reasoning`: an effort (`"low"`), a budget of tokens (2048), or
-    `True` or `False`. `extra`: fields that go
+    `"json"` or a JSON schema. `reasoning`: an effort (`"low"`) or a budget of tokens (2048). `extra`: fields that go
     into the request's body as they are; they win over the others. `model`: instead of the provider's. `system`: a
     system message put in front. `timeout`: seconds for the whole call, or `Timeouts`. `extra_headers`: for this call.
 
@@ -81,7 +80,7 @@ class CompletionOptions(Value):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
-    reasoning: str | bool | int | Mapping[str, Any] | None = None
+    reasoning: str | int | Mapping[str, Any] | None = None
     extra: Mapping[str, Any] | None = None
     model: str | None = None
     system: str | None = None

@@ -26,8 +26,9 @@ class Value:
     __match_args__: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        """Read the fields off the class: its annotations, in order."""
-        names = tuple(name for name in cls.__annotations__ if not name.startswith("__"))
+        """Read the fields off the class: those of its base, then its own annotations, in order."""
+        own = (name for name in cls.__annotations__ if not name.startswith("__"))
+        names = tuple(dict.fromkeys((*cls.__match_args__, *own)))
         cls.__match_args__ = names  # type: ignore[misc]  # mypy keeps this name to itself in dataclass-likes
 
     def __init__(self, *arguments: Any, **fields: Any) -> None:

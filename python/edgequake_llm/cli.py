@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import threading
 
 from edgequake_llm import __version__
 from edgequake_llm._exceptions import ConfigurationError, LLMError
-from edgequake_llm.factory import ProviderFactory, ProviderType
+from edgequake_llm.factory import ProviderFactory, ProviderType, any_set_up
 from edgequake_llm.simulator import Simulator
 
 TYPE_CHECKING = False
@@ -44,8 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output (head, less) has gone: not an error of ours.
-        sys.stderr.close()
+        # The reader of our output (head, less) has gone: not an error of ours. What is still buffered would fail again
+        # at the interpreter's end, so it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
@@ -84,23 +86,18 @@ def _provider(options: argparse.Namespace) -> Iterator[Provider]:
     settings: dict[str, Any] = {"model": options.model}
     if options.base_url:
         settings["base_url"] = options.base_url
-    try:
-        if options.provider:
-            yield ProviderFactory.create(options.provider, **settings)[0]
-        elif options.base_url:
-            yield ProviderFactory.create(ProviderType.OPENAI, **settings)[0]
-        else:
-            yield ProviderFactory.from_env(**settings)[0]
-    except ConfigurationError as error:
-        if options.provider or options.base_url:
-            raise
-        print(
-            f"note: {error}.\nnote: this answer comes from the embedded simulator, not from a model.", file=sys.stderr
-        )
+    if options.provider or options.base_url:
+        yield ProviderFactory.create(options.provider or ProviderType.OPENAI, **settings)[0]
+    elif any_set_up():
+        yield ProviderFactory.from_env(**settings)[0]
     else:
-        return
-    with Simulator(ttft=0.15, gap=0.03, jitter=0.5) as simulator:
-        yield simulator.provider(ProviderType.OPENAI, model=options.model)
+        try:
+            ProviderFactory.from_env()
+        except ConfigurationError as error:
+            print(f"note: {error}.", file=sys.stderr)
+        print("note: this answer comes from the embedded simulator, not from a model.", file=sys.stderr)
+        with Simulator(ttft=0.15, gap=0.03, jitter=0.5) as simulator:
+            yield simulator.provider(ProviderType.OPENAI, model=options.model)
 
 
 def _chat(options: argparse.Namespace) -> int:

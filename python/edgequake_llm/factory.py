@@ -27,12 +27,24 @@ class ProviderType(str, Enum):
     __str__ = str.__str__
 
 
+_CHOICE = ("EDGEQUAKE_LLM_PROVIDER",)
+
 _CLASSES: dict[ProviderType, type[Provider]] = {
     ProviderType.OPENAI: OpenAIProvider,
     ProviderType.ANTHROPIC: AnthropicProvider,
     ProviderType.GEMINI: GeminiProvider,
     ProviderType.OLLAMA: OllamaProvider,
 }
+
+
+def _is_set_up(cls: type[Provider]) -> bool:
+    """Whether the environment holds what this provider needs."""
+    return first_set(cls.key_variables if cls.key_required else cls.base_url_variables, os.environ) is not None
+
+
+def any_set_up() -> bool:
+    """Whether the environment is set up for any provider, rightly or wrongly."""
+    return first_set(_CHOICE, os.environ) is not None or any(map(_is_set_up, _CLASSES.values()))
 
 
 class ProviderFactory:
@@ -61,12 +73,11 @@ class ProviderFactory:
         Anthropic, Gemini; then Ollama, if `OLLAMA_HOST` or `OLLAMA_BASE_URL` is set. Raises `ConfigurationError` if
         there is none.
         """
-        named = first_set(["EDGEQUAKE_LLM_PROVIDER"], os.environ)
+        named = first_set(_CHOICE, os.environ)
         if named is not None:
             return ProviderFactory.create(named.lower(), **settings)
-        for kind, cls in _CLASSES.items():
-            variables = cls.key_variables if cls.key_required else cls.base_url_variables
-            if first_set(variables, os.environ):
-                return ProviderFactory.create(kind, **settings)
+        kind = next((kind for kind, cls in _CLASSES.items() if _is_set_up(cls)), None)
+        if kind is not None:
+            return ProviderFactory.create(kind, **settings)
         keys = ", ".join(name for cls in _CLASSES.values() if cls.key_required for name in cls.key_variables)
         raise ConfigurationError(f"no provider is set up: set one of {keys}, or OLLAMA_HOST for a local Ollama")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from edgequake_llm import _core
 from edgequake_llm._config import HTTPConfig
+from edgequake_llm._exceptions import ConfigurationError
 from edgequake_llm._value import Value
 from edgequake_llm.factory import ProviderFactory, ProviderType
 
@@ -178,6 +179,8 @@ class Simulator:
     def base_url(self, provider: ProviderType | str, *, tls: bool = False) -> str:
         """Return the base URL that a provider of this type wants."""
         url = self.tls_url if tls else self.url
+        if url is None:
+            raise ConfigurationError("this simulator does not speak TLS; make it with tls=True")
         return f"{url}{_PATHS.get(ProviderType(provider), '')}"
 
     def provider(self, provider: ProviderType | str = "openai", *, tls: bool = False, **settings: Any) -> Provider:

@@ -73,36 +73,35 @@ class Provider:
         retry: RetryPolicy | int | None = None,
         http: HTTPConfig | None = None,
     ) -> None:
+        if headers is not None and not hasattr(headers, "keys"):
+            raise self._wrong("headers", "a dict of text", headers)
+        if http is not None and not isinstance(http, HTTPConfig):
+            raise self._wrong("http", "an HTTPConfig", http)
         if api_key is None:
             api_key = first_set(self.key_variables, os.environ)
-        if base_url is None:
-            base_url = self._base_url(os.environ)
-        if not api_key and self.key_required and not self._key_in(headers):
+        elif isinstance(api_key, str) and not api_key.strip():
+            api_key = None
+        if api_key is None and self.key_required and not self._key_in(headers):
             variables = " or ".join(self.key_variables)
             message = f"no API key: pass api_key=... or set {variables}"
             raise ConfigurationError(message, provider=self.name)
-        if timeout is None:
-            timeout = Timeouts()
-        elif not isinstance(timeout, Timeouts):
-            timeout = Timeouts(total=timeout)
-        if retry is None:
-            retry = RetryPolicy()
-        elif not isinstance(retry, RetryPolicy):
-            retry = RetryPolicy(max_retries=retry)
-        if retry.max_retries < 0:
-            raise ConfigurationError(f"max_retries must be at least 0, not {retry.max_retries}", provider=self.name)
         self._core = _core.Provider(
             self.wire,
-            base_url=base_url,
-            api_key=api_key or None,
+            base_url=self._base_url(os.environ) if base_url is None else base_url,
+            api_key=api_key,
             headers=dict(headers or {}),
             model=model or self.default_model,
             embedding_model=embedding_model or self.default_embedding_model,
-            timeouts=timeout,
-            retry=retry,
+            timeouts=_timeouts(timeout),
+            retry=_retry_policy(retry),
             http=http or HTTPConfig(),
         )
         self.sync = SyncCalls(self._core)
+
+    @classmethod
+    def _wrong(cls, name: str, expected: str, given: object) -> ConfigurationError:
+        message = f"{name} must be {expected}, not {type(given).__name__}"
+        return ConfigurationError(message, provider=cls.name)
 
     @classmethod
     def _base_url(cls, environ: Mapping[str, str]) -> str:
@@ -111,7 +110,8 @@ class Provider:
     @staticmethod
     def _key_in(headers: Mapping[str, str] | None) -> bool:
         """Whether the caller authenticates by a header of their own, as gateways want it."""
-        return any(name.lower() in {"authorization", "x-api-key", "api-key"} for name in headers or {})
+        known = {"authorization", "x-api-key", "api-key", "x-goog-api-key"}
+        return any(str(name).lower() in known for name in headers or {})
 
     @property
     def model(self) -> str | None:
@@ -216,7 +216,9 @@ class Provider:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(model={self.model!r}, base_url={self.base_url!r})"
+        # Some gateways want a key in the query.
+        base_url = self.base_url.partition("?")[0]
+        return f"{type(self).__name__}(model={self.model!r}, base_url={base_url!r})"
 
 
 class SyncCalls:
@@ -270,6 +272,18 @@ class SyncCalls:
     def embed(self, texts: Sequence[str], **fields: Unpack[EmbedFields]) -> _core.Embeddings:
         """As `Provider.embed`."""
         return self._core.embed_sync(texts, fields)
+
+
+def _timeouts(timeout: Seconds | Timeouts | None) -> Timeouts:
+    if timeout is None:
+        return Timeouts()
+    return timeout if isinstance(timeout, Timeouts) else Timeouts(total=timeout)
+
+
+def _retry_policy(retry: RetryPolicy | int | None) -> RetryPolicy:
+    if retry is None:
+        return RetryPolicy()
+    return retry if isinstance(retry, RetryPolicy) else RetryPolicy(max_retries=retry)
 
 
 def _prompt(prompt: str) -> str:

@@ -28,19 +28,25 @@ class OllamaProvider(Provider):
 
     @classmethod
     def _base_url(cls, environ: Mapping[str, str]) -> str:
-        """`OLLAMA_HOST` is written for servers too: without scheme or port, or as the address 0.0.0.0."""
-        url = first_set(cls.base_url_variables, environ)
-        if url is None:
+        """Read `OLLAMA_HOST` as Ollama's own clients do: it is written for servers too.
+
+        Without a scheme the port is 11434, with `http://` or `https://` theirs; an address that means "everywhere" to
+        a server means this machine.
+        """
+        url = (first_set(cls.base_url_variables, environ) or "").strip("\"'")
+        if not url:
             return cls.default_base_url
-        if "://" not in url:
-            url = f"http://{url}"
-        scheme, _, rest = url.partition("://")
+        scheme, separator, rest = url.rpartition("://")
         authority, slash, path = rest.partition("/")
-        host, colon, port = (
-            authority.rpartition(":") if authority.rfind(":") > authority.rfind("]") else (authority, "", "")
-        )
-        if host in {"0.0.0.0", ""}:  # noqa: S104 - a server's way to say "everywhere"; a client means this machine
-            host = "127.0.0.1"
-        if not colon and scheme == "http":
-            colon, port = ":", "11434"
-        return f"{scheme}://{host}{colon}{port}{slash}{path}"
+        if authority.count(":") > 1 and not authority.startswith("["):
+            host, port = f"[{authority}]", ""  # a bare IPv6 address
+        elif authority.endswith("]"):
+            host, port = authority, ""
+        else:
+            host, _, port = authority.rpartition(":") if ":" in authority else (authority, "", "")
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - not bound to
+        if not separator:
+            scheme, default = "http", "11434"
+        else:
+            default = {"http": "80", "https": "443"}.get(scheme, "")
+        return f"{scheme}://{host}:{port or default}{slash}{path}"

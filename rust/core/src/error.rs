@@ -195,6 +195,18 @@ impl Error {
         self
     }
 
+    /// Cuts `secrets` out of everything that the provider said: some gateways echo the request.
+    #[must_use]
+    pub fn without(mut self, secrets: &[String]) -> Self {
+        let Inner { message, code, error_type, param, request_id, .. } = &mut *self.0;
+        for text in std::iter::once(message).chain([code, error_type, param, request_id].into_iter().flatten()) {
+            for secret in secrets {
+                cut_out(text, secret);
+            }
+        }
+        self
+    }
+
     field!(/** The provider's name, as `openai`. */ provider, with_provider, provider: Option<&'static str>, &'static str, |p| p);
     field!(/** The HTTP status, where an answer came. */ status, with_status, status: Option<u16>, u16, |s| *s);
     field!(/** The provider's error code, as `insufficient_quota`. */ code, with_code, code: Option<String>, &str, |s| s);
@@ -231,10 +243,31 @@ pub fn excerpt(body: &[u8]) -> String {
         if out.chars().count() > LIMIT {
             out = out.chars().take(LIMIT).collect();
             out.push('…');
-            break;
+            return out;
         }
     }
+    if body.len() > 4 * LIMIT {
+        out.push('…');
+    }
     out
+}
+
+/// What stands where a secret stood.
+const REDACTED: &str = "[redacted]";
+
+/// Replaces `secret` in `text`, and its beginning where an excerpt ends within it.
+fn cut_out(text: &mut String, secret: &str) {
+    /// Shorter beginnings tell nothing, and may be ordinary words.
+    const TELLING: usize = 6;
+    if text.contains(secret) {
+        *text = text.replace(secret, REDACTED);
+    }
+    let Some(shown) = text.strip_suffix('…') else { return };
+    let lengths = secret.char_indices().map(|(length, _)| length).rev().take_while(|length| *length >= TELLING);
+    let kept = lengths.into_iter().find_map(|length| shown.strip_suffix(secret.get(..length)?));
+    if let Some(kept) = kept {
+        *text = format!("{kept}{REDACTED}…");
+    }
 }
 
 /// Replaces runs that look like API keys by `[redacted]`.
@@ -250,7 +283,7 @@ pub fn redact(text: &str) -> String {
         let starts_word = !before.chars().next_back().is_some_and(|c| c.is_ascii_alphanumeric());
         let (run, after) = from.split_at(end);
         out.push_str(before);
-        out.push_str(if starts_word && run.len() >= mark.len() + 8 { "[redacted]" } else { run });
+        out.push_str(if starts_word && run.len() >= mark.len() + 8 { REDACTED } else { run });
         rest = after;
     }
     out.push_str(rest);
@@ -267,6 +300,28 @@ mod tests {
         let text = excerpt(body.as_bytes());
         assert!(text.starts_with("<html> <b>[redacted]</b> xx"), "{text}");
         assert!(text.chars().count() <= 201 && !text.contains('\n'));
+    }
+
+    #[test]
+    fn secrets_are_cut_out_whole_and_cut_off() {
+        let secrets = ["tgp_v1_0123456789".to_owned()];
+        let without = |message: &str| Error::invalid(message).without(&secrets).message().to_owned();
+        assert_eq!(without("bad key tgp_v1_0123456789: tgp_v1_0123456789"), "bad key [redacted]: [redacted]");
+        assert_eq!(without("got: x tgp_v1_0123…"), "got: x [redacted]…");
+        assert_eq!(without("got: x tgp_v…"), "got: x tgp_v…");
+        assert_eq!(without("tgp_v1_0123"), "tgp_v1_0123");
+        let body = format!("{}tgp_v1_0123456789{}", "a ".repeat(95), "b".repeat(2000));
+        for start in 0..30 {
+            let error = Error::invalid(excerpt(&body.as_bytes()[start..])).without(&secrets);
+            assert!(!error.message().contains("tgp_v1"), "{error}");
+        }
+        let spaced = format!("a{}tgp_v1_0123456789", " ".repeat(790));
+        let error = Error::invalid(excerpt(spaced.as_bytes())).without(&secrets);
+        assert_eq!(error.message(), "a [redacted]…");
+        assert_eq!(
+            Error::invalid("").with_code("tgp_v1_0123456789".to_owned()).without(&secrets).code(),
+            Some("[redacted]")
+        );
     }
 
     #[test]

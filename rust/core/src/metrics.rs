@@ -36,7 +36,7 @@ impl Metrics {
     /// `tokens` more have come, as one piece.
     pub fn add_output_tokens(&mut self, tokens: u64, now: Duration) {
         self.record_piece(now);
-        self.output_tokens += tokens;
+        self.output_tokens = self.output_tokens.saturating_add(tokens);
     }
 
     /// The counts that the provider gave; they replace what was counted on the way.

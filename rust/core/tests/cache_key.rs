@@ -241,7 +241,6 @@ fn mutations() -> Vec<Mutation> {
         "schema": |r| r.options.response_format = Some(ResponseFormat::Schema { name: "n".into(), schema: json!({"type": "array"}), strict: Some(true) });
         "schema strict": |r| r.options.response_format = Some(ResponseFormat::Schema { name: "n".into(), schema: json!({"type": "object"}), strict: None });
         "effort": |r| r.options.reasoning = Some(Reasoning::Effort("high".into()));
-        "reasoning on": |r| r.options.reasoning = Some(Reasoning::On);
         "extra more": |r| r.options.extra.insert("a".into(), Value::Null);
     }
     part! {

@@ -5,7 +5,7 @@ use edgequake_core::{
     model,
 };
 use pyo3::{
-    exceptions::PyIndexError,
+    exceptions::{PyIndexError, PyOverflowError},
     intern,
     prelude::*,
     types::{PyBytes, PyDict, PyList, PySlice},
@@ -83,17 +83,34 @@ impl Embeddings {
     }
 }
 
+/// A place in a sequence, as lists take it: any whole number, and one that is too large is beyond the end.
+fn place(index: &Bound<'_, PyAny>) -> PyResult<isize> {
+    index.extract().map_err(|error: PyErr| match error.is_instance_of::<PyOverflowError>(index.py()) {
+        true => PyIndexError::new_err("there are not so many vectors"),
+        false => error,
+    })
+}
+
 #[pymethods]
 impl Embeddings {
     fn __len__(&self) -> usize {
         self.count
     }
 
-    fn __getitem__<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
-        match usize::try_from(index) {
+    fn __getitem__<'py>(&self, py: Python<'py>, index: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let index = place(&index)?;
+        let from_end = if index < 0 { self.count.cast_signed() } else { 0 };
+        match usize::try_from(index.saturating_add(from_end)) {
             Ok(index) if index < self.count => self.row(py, index),
             _ => Err(PyIndexError::new_err(format!("there are {} vectors", self.count))),
         }
+    }
+
+    fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let builtins = py.import("builtins")?;
+        let places = builtins.getattr(intern!(py, "range"))?.call1((slf.get().count,))?;
+        builtins.getattr(intern!(py, "map"))?.call1((slf.getattr(intern!(py, "__getitem__"))?, places))
     }
 
     /// All vectors as one read-only view of 32-bit floats, of shape (texts, dimensions).
@@ -115,7 +132,11 @@ impl Embeddings {
         if let Some(dtype) = dtype {
             arguments.set_item("dtype", dtype)?;
         }
-        let name = if copy == Some(true) { "array" } else { "asarray" };
+        // `asarray` copies where it must; `array` is told whether to, and raises where it must and may not.
+        if let Some(copy) = copy {
+            arguments.set_item("copy", copy)?;
+        }
+        let name = if copy.is_some() { "array" } else { "asarray" };
         numpy.getattr(name)?.call((self.buffer.bind(py),), Some(&arguments))
     }
 
@@ -157,7 +178,7 @@ impl Embeddings {
         self.meta.attempts
     }
 
-    /// What the last request took.
+    /// What the whole call took: `total_ms` is until the last vectors had come.
     #[getter]
     fn metrics(&self) -> InferenceMetrics {
         let total = self.meta.metrics.total(std::time::Duration::ZERO);

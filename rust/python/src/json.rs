@@ -67,13 +67,23 @@ fn convert(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
         let items = value.try_iter()?.map(|item| convert(&item?, depth + 1)).collect::<PyResult<_>>()?;
         return Ok(Value::Array(items));
     }
-    if value.hasattr(intern!(py, "keys"))? {
-        // Any other mapping.
-        let dict = py.get_type::<PyDict>().call1((value,))?;
+    if let Some(dict) = to_dict(value)? {
         return convert(&dict, depth + 1);
     }
     let kind = value.get_type().name()?;
     Err(invalid(py, format!("a {kind} cannot be sent as JSON")))
+}
+
+/// Any mapping as a dict; `None` for what is none.
+pub(crate) fn to_dict<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyDict>>> {
+    let py = value.py();
+    if let Ok(dict) = value.cast::<PyDict>() {
+        return Ok(Some(dict.clone()));
+    }
+    if !value.hasattr(intern!(py, "keys"))? {
+        return Ok(None);
+    }
+    Ok(Some(py.get_type::<PyDict>().call1((value,))?.cast_into()?))
 }
 
 /// A Python text as UTF-8. Lone surrogates have no UTF-8 and are refused, with the way out.

@@ -19,7 +19,8 @@ use serde_json::Value;
 
 use crate::{
     errors::to_py,
-    json::{loads, text_of, to_json, to_object},
+    json::{loads, text_of, to_dict, to_json, to_object},
+    options::{string, wrong_type},
     response::ToolCall,
     tools,
 };
@@ -63,7 +64,7 @@ pub(crate) fn to_message(value: &Bound<'_, PyAny>) -> PyResult<Arc<Message>> {
     if let Ok(message) = value.cast::<ChatMessage>() {
         return Ok(message.get().message.clone());
     }
-    let Ok(dict) = value.cast::<PyDict>() else {
+    let Some(dict) = to_dict(value)? else {
         let kind = value.get_type().name()?;
         let message = format!("a message is a ChatMessage or a dict with role and content, not a {kind}");
         return Err(to_py(py, &Error::invalid(message)));
@@ -78,7 +79,7 @@ pub(crate) fn to_message(value: &Bound<'_, PyAny>) -> PyResult<Arc<Message>> {
             return Ok(Arc::new(Message::text(role, text_of(text)?)));
         }
     }
-    let object = to_object(value, "a message")?;
+    let object = to_object(dict.as_any(), "a message")?;
     message_from_json(&object).map(Arc::new).map_err(|error| to_py(py, &error))
 }
 
@@ -91,7 +92,7 @@ pub(crate) fn to_messages(value: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<Message>
             return Err(to_py(py, &Error::invalid("the prompt is empty")));
         }
         vec![Arc::new(Message::text(Role::User, text))]
-    } else if value.is_instance_of::<PyDict>() || value.is_instance_of::<ChatMessage>() {
+    } else if value.is_instance_of::<ChatMessage>() || to_dict(value)?.is_some() {
         vec![to_message(value)?]
     } else {
         let iterator = value
@@ -109,6 +110,9 @@ pub(crate) fn to_messages(value: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<Message>
     if messages.iter().all(|message| message.role.is_system()) {
         return Err(to_py(py, &Error::invalid("there is only a system message; add a user message")));
     }
+    if messages.iter().filter(|message| !message.role.is_system()).all(|message| message.is_blank()) {
+        return Err(to_py(py, &Error::invalid("the prompt is empty: no message has any content")));
+    }
     Ok(messages)
 }
 
@@ -119,9 +123,9 @@ impl ChatMessage {
     fn new(
         role: &Bound<'_, PyAny>,
         content: Option<&Bound<'_, PyAny>>,
-        name: Option<&str>,
+        name: Option<&Bound<'_, PyAny>>,
         tool_calls: Option<&Bound<'_, PyAny>>,
-        tool_call_id: Option<&str>,
+        tool_call_id: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let py = role.py();
         let dict = PyDict::new(py);
@@ -130,14 +134,14 @@ impl ChatMessage {
         dict.set_item("role", role)?;
         dict.set_item("content", content)?;
         if let Some(name) = name {
-            dict.set_item("name", name)?;
+            dict.set_item("name", string("name", name)?)?;
         }
         if let Some(id) = tool_call_id {
-            dict.set_item("tool_call_id", id)?;
+            dict.set_item("tool_call_id", string("tool_call_id", id)?)?;
         }
         if let Some(calls) = tool_calls {
             let mut list = Vec::new();
-            for call in calls.try_iter()? {
+            for call in calls.try_iter().map_err(|_| wrong_type("tool_calls", "a list of tool calls", calls))? {
                 let call = call?;
                 list.push(match call.cast::<ToolCall>() {
                     Ok(call) => call.get().to_dict(py)?,
@@ -176,9 +180,9 @@ impl ChatMessage {
     #[staticmethod]
     #[pyo3(signature = (tool_call_id, content, *, name=None, is_error=None))]
     fn tool(
-        tool_call_id: &str,
+        tool_call_id: &Bound<'_, PyAny>,
         content: &Bound<'_, PyAny>,
-        name: Option<&str>,
+        name: Option<&Bound<'_, PyAny>>,
         is_error: Option<bool>,
     ) -> PyResult<Self> {
         let py = content.py();
@@ -195,10 +199,10 @@ impl ChatMessage {
         };
         let mut object = JsonObject::new();
         object.insert("role".into(), "tool".into());
-        object.insert("tool_call_id".into(), tool_call_id.into());
+        object.insert("tool_call_id".into(), string("tool_call_id", tool_call_id)?.into());
         object.insert("content".into(), content);
         if let Some(name) = name {
-            object.insert("name".into(), name.into());
+            object.insert("name".into(), string("name", name)?.into());
         }
         object.insert("is_error".into(), is_error.unwrap_or(failed).into());
         message_from_json(&object).map(Self::of).map_err(|error| to_py(py, &error))

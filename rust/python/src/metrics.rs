@@ -8,7 +8,7 @@ use std::{
 use edgequake_core::{Error, metrics::Metrics};
 use pyo3::{prelude::*, types::PyDict};
 
-use crate::errors::to_py;
+use crate::{errors::to_py, options::whole};
 
 enum Clock {
     System(Instant),
@@ -80,11 +80,9 @@ impl InferenceMetrics {
     }
 
     /// `count` more output tokens have come; the first call sets the time to first token too.
-    fn add_output_tokens(&self, py: Python<'_>, count: i64) -> PyResult<()> {
-        let Ok(count) = u64::try_from(count) else {
-            return Err(to_py(py, &Error::invalid(format!("count must be at least 0, not {count}"))));
-        };
-        let now = self.now(py)?;
+    fn add_output_tokens(&self, count: &Bound<'_, PyAny>) -> PyResult<()> {
+        let now = self.now(count.py())?;
+        let count = whole("count", "a whole number of at least 0", count)?;
         self.lock().add_output_tokens(count, now);
         Ok(())
     }

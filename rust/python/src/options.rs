@@ -13,13 +13,13 @@ use edgequake_core::{
 use pyo3::{
     intern,
     prelude::*,
-    types::{PyBool, PyDict, PyFloat, PyInt, PyString},
+    types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString},
 };
 use serde_json::Value;
 
 use crate::{
     errors::to_py,
-    json::{text_of, to_json, to_object},
+    json::{text_of, to_dict, to_json, to_object},
     tools::{self, to_tools},
 };
 
@@ -60,26 +60,39 @@ fn invalid(py: Python<'_>, message: String) -> PyErr {
     to_py(py, &Error::invalid(message))
 }
 
-fn wrong_type(name: &str, expected: &str, value: &Bound<'_, PyAny>) -> PyErr {
+pub(crate) fn wrong_type(name: &str, expected: &str, value: &Bound<'_, PyAny>) -> PyErr {
     let kind = value.get_type().name().map(|name| name.to_string()).unwrap_or_default();
     invalid(value.py(), format!("{name} must be {expected}, not {kind}"))
 }
 
-fn whole<'py, T: for<'a> FromPyObject<'a, 'py>>(name: &str, expected: &str, value: &Bound<'py, PyAny>) -> PyResult<T> {
-    if value.is_instance_of::<PyBool>() || !value.is_instance_of::<PyInt>() {
-        return Err(wrong_type(name, expected, value));
-    }
-    value.extract::<T>().map_err(|_| {
-        let shown = value.str().map(|text| text.to_string()).unwrap_or_default();
+/// A whole number: an `int`, or what stands for one (numpy's), but no `bool`.
+pub(crate) fn whole<'py, T>(name: &str, expected: &str, value: &Bound<'py, PyAny>) -> PyResult<T>
+where
+    T: for<'a> FromPyObject<'a, 'py>,
+{
+    let index = intern!(value.py(), "__index__");
+    let number = match value.is_instance_of::<PyBool>() {
+        false if value.is_instance_of::<PyInt>() => value.clone(),
+        false => value.call_method0(index).map_err(|_| wrong_type(name, expected, value))?,
+        true => return Err(wrong_type(name, expected, value)),
+    };
+    number.extract::<T>().map_err(|_| {
+        // Python refuses to write out thousands of digits.
+        let shown = number.str().map_or_else(|_| "such a large one".to_owned(), |text| text.to_string());
+        let shown = if shown.len() > 40 { "such a large one" } else { &shown };
         invalid(value.py(), format!("{name} must be {expected}, not {shown}"))
     })
 }
 
+/// A number: a `float` or `int`, or what can be made one (numpy's, `Decimal`), but no `bool`.
 fn number(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
-    if value.is_instance_of::<PyBool>() || !(value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>()) {
-        return Err(wrong_type(name, "a number", value));
-    }
-    value.extract::<f64>()
+    let float = intern!(value.py(), "__float__");
+    let given = match value.is_instance_of::<PyBool>() {
+        false if value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>() => value.clone(),
+        false => value.call_method0(float).map_err(|_| wrong_type(name, "a number", value))?,
+        true => return Err(wrong_type(name, "a number", value)),
+    };
+    given.extract::<f64>().map_err(|_| invalid(value.py(), format!("{name} is too large a number")))
 }
 
 pub(crate) fn string(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
@@ -93,6 +106,18 @@ fn flag(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// Seconds as a number or a `timedelta`; `None` for no limit.
 pub(crate) fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    match delay(name, value)? {
+        Some(duration) if duration.is_zero() => {
+            Err(invalid(value.py(), format!("{name} must be more than 0 seconds; None is no limit")))
+        }
+        duration => Ok(duration),
+    }
+}
+
+/// As [`seconds`], where 0 makes sense too.
+pub(crate) fn delay(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    /// Longer than anybody waits, and short enough to be added to any clock.
+    const LONGEST: f64 = 1e12;
     if value.is_none() {
         return Ok(None);
     }
@@ -101,10 +126,11 @@ pub(crate) fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<D
         Ok(seconds) => seconds.extract::<f64>()?,
         Err(_) => number(name, value)?,
     };
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(Some(duration)),
-        _ => Err(invalid(py, format!("{name} must be more than 0 seconds, not {seconds}"))),
-    }
+    // `min` would turn NaN into a number.
+    let bounded = if seconds > LONGEST { LONGEST } else { seconds };
+    Duration::try_from_secs_f64(bounded)
+        .map(Some)
+        .map_err(|_| invalid(py, format!("{name} must be more than 0 seconds, not {seconds}")))
 }
 
 /// A `Timeouts` object, or seconds for the whole call with the other limits as they are.
@@ -123,7 +149,7 @@ pub(crate) fn timeouts(value: &Bound<'_, PyAny>, base: Timeouts) -> PyResult<Tim
 }
 
 pub(crate) fn header_pairs(value: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
-    let dict = value.cast::<PyDict>().map_err(|_| wrong_type("headers", "a dict of text", value))?;
+    let dict = to_dict(value)?.ok_or_else(|| wrong_type("headers", "a dict of text", value))?;
     dict.iter()
         .map(|(name, value)| Ok((string("a header's name", &name)?, string("a header's value", &value)?)))
         .collect()
@@ -167,8 +193,8 @@ impl CallOptions {
             return Ok(call);
         };
         if let Some(options) = options.filter(|options| !options.is_none()) {
-            if let Ok(dict) = options.cast::<PyDict>() {
-                call.set_all(dict, base)?;
+            if let Some(dict) = to_dict(options)? {
+                call.set_all(&dict, base)?;
             } else if options.hasattr(intern!(py, "max_tokens"))? {
                 for name in NAMES {
                     if let Some(value) = options.getattr_opt(name)?.filter(|value| !value.is_none()) {
@@ -249,7 +275,11 @@ pub(crate) fn texts(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<String
     if let Ok(text) = value.cast::<PyString>() {
         return Ok(vec![text_of(text)?.to_owned()]);
     }
-    let items = value.try_iter().map_err(|_| wrong_type(name, "a text or a list of texts", value))?;
+    let expected = "a text or a list of texts";
+    if value.is_instance_of::<PyBytes>() || to_dict(value)?.is_some() {
+        return Err(wrong_type(name, expected, value));
+    }
+    let items = value.try_iter().map_err(|_| wrong_type(name, expected, value))?;
     items.map(|item| string(name, &item?)).collect()
 }
 

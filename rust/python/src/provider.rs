@@ -17,7 +17,7 @@ use edgequake_core::{
 use pyo3::{
     IntoPyObjectExt, intern,
     prelude::*,
-    types::{PyBytes, PyDict, PyString},
+    types::{PyBool, PyBytes, PyDict, PyString},
 };
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     json::to_object,
     limiter::RateLimiter,
     message::to_messages,
-    options::{CallOptions, closed, header_pairs, seconds, string, texts, timeouts},
+    options::{CallOptions, closed, delay, header_pairs, seconds, string, texts, timeouts, whole, wrong_type},
     response::LlmResponse,
     stream::{SyncTextStream, TextStream},
     wires,
@@ -64,13 +64,23 @@ fn settings(http: &Bound<'_, PyAny>) -> PyResult<HttpSettings> {
     let proxy = http.getattr(intern!(py, "proxy"))?;
     settings.proxy = if proxy.is_none() {
         Proxy::Environment
-    } else if proxy.cast::<PyString>().is_err() {
+    } else if proxy.cast::<PyBool>().is_ok_and(|flag| !flag.is_true()) {
         Proxy::Direct
-    } else {
+    } else if proxy.cast::<PyString>().is_ok() {
         Proxy::Url(string("proxy", &proxy)?)
+    } else {
+        return Err(wrong_type("proxy", "a URL, or False for none", &proxy));
     };
-    settings.ca_pem = http.getattr(intern!(py, "ca_pem"))?.extract()?;
-    settings.client_pem = http.getattr(intern!(py, "client_pem"))?.extract()?;
+    let pem = |name: &str| -> PyResult<Option<Vec<u8>>> {
+        let value = http.getattr(name)?;
+        if value.is_none() {
+            return Ok(None);
+        }
+        let bytes = value.cast::<PyBytes>().map_err(|_| wrong_type(name, "bytes", &value))?;
+        Ok(Some(bytes.as_bytes().to_vec()))
+    };
+    settings.ca_pem = pem("ca_pem")?;
+    settings.client_pem = pem("client_pem")?;
     if let Some(keep_alive) = seconds("keep_alive", &http.getattr(intern!(py, "keep_alive"))?)? {
         settings.keep_alive = keep_alive;
     }
@@ -79,9 +89,9 @@ fn settings(http: &Bound<'_, PyAny>) -> PyResult<HttpSettings> {
 
 fn retry_policy(retry: &Bound<'_, PyAny>) -> PyResult<RetryPolicy> {
     let base = RetryPolicy::default();
-    let limit = |name: &str| seconds(&format!("RetryPolicy.{name}"), &retry.getattr(name)?);
+    let limit = |name: &str| delay(&format!("RetryPolicy.{name}"), &retry.getattr(name)?);
     Ok(RetryPolicy {
-        max_retries: retry.getattr("max_retries")?.extract()?,
+        max_retries: whole("max_retries", "a whole number of at least 0", &retry.getattr("max_retries")?)?,
         base_delay: limit("base_delay")?.unwrap_or(base.base_delay),
         max_delay: limit("max_delay")?.unwrap_or(base.max_delay),
         max_retry_after: limit("max_retry_after")?.unwrap_or(base.max_retry_after),
@@ -200,9 +210,9 @@ impl Provider {
             }
             match string("an option's name", &name)?.as_str() {
                 "model" => request.model = string("model", &value)?,
-                "dimensions" => match value.extract::<u32>() {
-                    Ok(dimensions) if dimensions > 0 => request.dimensions = Some(dimensions),
-                    _ => return Err(invalid("dimensions must be a whole number of at least 1")),
+                "dimensions" => match whole("dimensions", "a whole number of at least 1", &value)? {
+                    0 => return Err(invalid("dimensions must be a whole number of at least 1, not 0")),
+                    dimensions => request.dimensions = Some(dimensions),
                 },
                 "task_type" => request.task_type = Some(string("task_type", &value)?),
                 "extra" => request.extra = to_object(&value, "extra")?,
@@ -214,7 +224,7 @@ impl Provider {
                 }
             }
         }
-        if request.model.is_empty() {
+        if request.model.trim().is_empty() {
             return Err(invalid(
                 "no embedding model given; pass embedding_model=... to the provider or model=... here",
             ));
@@ -232,11 +242,11 @@ impl Provider {
     #[pyo3(signature = (wire, *, base_url, api_key, headers, model, embedding_model, timeouts, retry, http))]
     fn new(
         wire: &Bound<'_, PyAny>,
-        base_url: String,
-        api_key: Option<String>,
+        base_url: &Bound<'_, PyAny>,
+        api_key: Option<&Bound<'_, PyAny>>,
         headers: &Bound<'_, PyAny>,
-        model: Option<String>,
-        embedding_model: Option<String>,
+        model: Option<&Bound<'_, PyAny>>,
+        embedding_model: Option<&Bound<'_, PyAny>>,
         timeouts: &Bound<'_, PyAny>,
         retry: &Bound<'_, PyAny>,
         http: &Bound<'_, PyAny>,
@@ -245,10 +255,11 @@ impl Provider {
         let wire: Arc<dyn Wire> = wires::from_py(wire)?;
         let name = wire.name();
         let limits = self::timeouts(timeouts, Timeouts::default())?;
+        let text = |name: &str, value: Option<&Bound<'_, PyAny>>| value.map(|value| string(name, value)).transpose();
         let config = EndpointConfig {
             wire,
-            base_url,
-            api_key,
+            base_url: string("base_url", base_url)?,
+            api_key: text("api_key", api_key)?,
             headers: header_pairs(headers)?,
             settings: settings(http)?,
             timeouts: limits,
@@ -260,8 +271,8 @@ impl Provider {
             checked.and_then(|()| Endpoint::new(config)).map_err(|error| to_py(py, &error.with_provider(name)))?;
         Ok(Self {
             endpoint: Arc::new(endpoint),
-            model,
-            embedding_model,
+            model: text("model", model)?,
+            embedding_model: text("embedding_model", embedding_model)?,
             limiters: Arc::default(),
             closed: AtomicBool::new(false),
             pool: Mutex::new(None),
@@ -369,19 +380,6 @@ impl Provider {
         let py = messages.py();
         let (endpoint, request) = self.request(messages, options, keywords, stream)?;
         let encoded = endpoint.wire.encode_chat(&request).map_err(|error| self.failed(py, error))?;
-        Ok((encoded.path, PyBytes::new(py, &encoded.body)))
-    }
-
-    /// The path and body that would be sent for texts which fit in one request, for tests and for looking at.
-    #[pyo3(signature = (texts, keywords=None))]
-    fn encode_embed<'py>(
-        &self,
-        texts: &Bound<'py, PyAny>,
-        keywords: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<(String, Bound<'py, PyBytes>)> {
-        let py = texts.py();
-        let (endpoint, request) = self.embed_request(texts, keywords)?;
-        let encoded = endpoint.wire.encode_embed(&request).map_err(|error| self.failed(py, error))?;
         Ok((encoded.path, PyBytes::new(py, &encoded.body)))
     }
 

@@ -58,6 +58,9 @@ impl Items {
 impl Reader {
     /// The next item that is buffered on this side, without a lock.
     fn buffered(&mut self, py: Python<'_>, items: Items) -> PyResult<Option<Py<PyAny>>> {
+        if matches!(self.end, Some(End::Closed)) {
+            return Ok(None);
+        }
         while let Some(event) = self.receiver.buffered() {
             if let Some(item) = items.to_py(py, event)? {
                 return Ok(Some(item));

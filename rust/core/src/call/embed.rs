@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::{Completed, Meta, Route, heavy, unary::post};
+use super::{Completed, Meta, Route, heavy, timeouts::Clock, unary::post};
 use crate::{
     error::{Error, ErrorKind},
     model::{EmbedRequest, Embeddings},
@@ -22,6 +22,8 @@ pub(super) async fn embed(route: &Route, request: EmbedRequest) -> Result<Comple
         return Err(no_embeddings(wire.as_ref()));
     };
     let EmbedRequest { model, inputs, dimensions, task_type, extra } = request;
+    // One clock for all batches: the total limit is the whole call's.
+    let clock = Clock::start(route.endpoint.timeouts);
     let mut waiting = batches(inputs, limits).into_iter();
     let mut running: JoinSet<(usize, Result<Completed<Embeddings>, Error>)> = JoinSet::new();
     let mut done: BTreeMap<usize, Embeddings> = BTreeMap::new();
@@ -40,7 +42,7 @@ pub(super) async fn embed(route: &Route, request: EmbedRequest) -> Result<Comple
                 extra: extra.clone(),
             };
             let route = route.clone();
-            running.spawn(async move { (start, one(&route, batch, count).await) });
+            running.spawn(async move { (start, one(&route, &clock, batch, count).await) });
         }
         let Some(joined) = running.join_next().await else { break };
         let (start, outcome) = joined.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
@@ -69,14 +71,15 @@ pub(super) async fn embed(route: &Route, request: EmbedRequest) -> Result<Comple
 }
 
 /// One batch.
-async fn one(route: &Route, batch: EmbedRequest, count: usize) -> Result<Completed<Embeddings>, Error> {
+async fn one(route: &Route, clock: &Clock, batch: EmbedRequest, count: usize) -> Result<Completed<Embeddings>, Error> {
     let size = batch.inputs.iter().map(String::len).sum();
     let estimate = route.estimate_texts(&batch.inputs);
     let encoder = route.endpoint.clone();
     let outgoing = heavy::run(size, move || encoder.post(encoder.wire.encode_embed(&batch)?, false)).await?;
     let wire = route.endpoint.wire.clone();
     let decode = move |body: &Bytes| wire.decode_embed(body, count);
-    post(route, &outgoing, estimate, decode, |vectors| vectors.usage.map(|usage| usage.prompt_tokens())).await
+    let used = |vectors: &Embeddings| vectors.usage.map(|usage| usage.prompt_tokens());
+    post(route, &outgoing, clock, estimate, decode, used).await
 }
 
 /// The error of a provider that has no embeddings.

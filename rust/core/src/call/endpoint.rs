@@ -51,6 +51,8 @@ pub struct Endpoint {
     prefix: String,
     query: Option<String>,
     headers: HeaderMap,
+    /// What must not show in an error, even where the server echoes it.
+    secrets: Vec<String>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -62,6 +64,25 @@ impl fmt::Debug for Endpoint {
 
 fn configuration(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Configuration, message)
+}
+
+/// A base URL without a password before its host and without its query, which may hold a key.
+fn shown(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}{}{host}{path}", if scheme.is_empty() { "" } else { "://" })
+}
+
+/// The secrets in a header, by its name.
+fn secrets_in<'a>(name: &str, value: &'a str) -> impl Iterator<Item = String> + 'a {
+    /// A shorter one would cut ordinary words out of messages, and no real key is that short.
+    const SHORTEST: usize = 10;
+    let name = name.to_ascii_lowercase();
+    let secret = ["auth", "key", "token", "secret", "cookie"].iter().any(|word| name.contains(word));
+    let words = value.split_whitespace().filter(move |word| secret && word.len() >= SHORTEST);
+    words.map(str::to_owned)
 }
 
 /// A header from outside; the message names the header and never its value, which may be a secret.
@@ -80,11 +101,17 @@ impl Endpoint {
     /// [`ErrorKind::Configuration`] for a base URL, key or header that cannot be used.
     pub fn new(config: EndpointConfig) -> Result<Self, Error> {
         let EndpointConfig { wire, base_url, api_key, headers: extra, settings, timeouts, retry } = config;
-        let uri: Uri = base_url.parse().map_err(|_| configuration(format!("{base_url:?} is not a valid base URL")))?;
+        let wrong = |what: &str| configuration(format!("{:?} {what}", shown(&base_url)));
+        let begins = "is not a base URL: it begins with https:// or http://";
+        let uri: Uri = match base_url.parse() {
+            Ok(uri) => uri,
+            Err(_) if base_url.contains("://") => return Err(wrong("is not a valid base URL")),
+            Err(_) => return Err(wrong(begins)),
+        };
         let tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             Some(scheme) if *scheme == Scheme::HTTP => false,
-            _ => return Err(configuration(format!("{base_url:?}: a base URL begins with https:// or http://"))),
+            _ => return Err(wrong(begins)),
         };
         let authority = uri.authority().cloned().ok_or_else(|| configuration("the base URL has no host"))?;
         if authority.as_str().contains('@') {
@@ -99,15 +126,19 @@ impl Endpoint {
         for (name, value) in wire.headers() {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
+        let mut secrets = Vec::new();
         if let Some(key) = api_key {
             let key_header = wire.key_header();
-            let mut value = HeaderValue::from_str(&format!("{}{key}", key_header.prefix)).map_err(|_| {
+            let value = HeaderValue::from_str(&format!("{}{key}", key_header.prefix)).ok().filter(|_| key.is_ascii());
+            let mut value = value.ok_or_else(|| {
                 configuration("the API key has a line break or a character that cannot be sent in a header; strip it")
             })?;
+            secrets.extend(secrets_in("key", &key));
             value.set_sensitive(true);
             headers.insert(HeaderName::from_static(key_header.name), value);
         }
         for (name, value) in &extra {
+            secrets.extend(secrets_in(name, value));
             let (name, value) = header_pair(name, value)?;
             headers.insert(name, value);
         }
@@ -121,10 +152,11 @@ impl Endpoint {
             query: uri.query().map(str::to_owned),
             base_url,
             headers,
+            secrets,
         })
     }
 
-    /// The base URL as given. Holds no secret.
+    /// The base URL as given.
     pub fn base_url(&self) -> &str {
         &self.base_url
     }
@@ -142,10 +174,16 @@ impl Endpoint {
     pub fn with_headers(&self, extra: &[(String, String)]) -> Result<Self, Error> {
         let mut endpoint = self.clone();
         for (name, value) in extra {
+            endpoint.secrets.extend(secrets_in(name, value));
             let (name, value) = header_pair(name, value)?;
             endpoint.headers.insert(name, value);
         }
         Ok(endpoint)
+    }
+
+    /// An error of a call as the caller may see it: with the provider's name and without secrets.
+    pub(super) fn named(&self, error: Error) -> Error {
+        error.with_provider(self.wire.name()).without(&self.secrets)
     }
 
     /// A `POST` of an encoded request. A stream asks for no compression: compressors hold tokens back.

@@ -31,7 +31,7 @@ pub struct Route {
 /// # Errors
 /// Any [`ErrorKind`](crate::ErrorKind); the error names the provider and tells how many requests were sent.
 pub async fn chat(route: Route, request: ChatRequest) -> Result<Completed<Response>, Error> {
-    super::unary::chat(&route, request).await
+    super::unary::chat(&route, request).await.map_err(|error| route.endpoint.named(error))
 }
 
 /// A streamed chat call: events go to `sender` as they come, and its end is the last thing it is told.
@@ -40,7 +40,7 @@ pub async fn chat(route: Route, request: ChatRequest) -> Result<Completed<Respon
 /// and the text would come twice.
 pub async fn stream(route: Route, request: ChatRequest, sender: Sender) {
     let outcome = super::stream::stream(&route, request, &sender).await;
-    sender.finish(outcome.map(Box::new).map_err(|error| error.with_provider(route.endpoint.wire.name())));
+    sender.finish(outcome.map(Box::new).map_err(|error| route.endpoint.named(error)));
 }
 
 /// Embeds the texts of `request`, however many.
@@ -49,5 +49,5 @@ pub async fn stream(route: Route, request: ChatRequest, sender: Sender) {
 /// Any [`ErrorKind`](crate::ErrorKind). When a batch fails for good the others are stopped, and the vectors that have come
 /// already are in [`Error::embedded`].
 pub async fn embed(route: Route, request: EmbedRequest) -> Result<Completed<Embeddings>, Error> {
-    super::embed::embed(&route, request).await
+    super::embed::embed(&route, request).await.map_err(|error| route.endpoint.named(error))
 }

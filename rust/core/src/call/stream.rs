@@ -156,7 +156,9 @@ impl Reading<'_> {
                 return Ok(assembly.into_response());
             }
             if at_end {
-                break if frames == 0 {
+                // Whole frames and not one thing in them that we know, not even a model's name: another protocol.
+                let strange = assembly.so_far() == &Response::default();
+                break if frames == 0 || strange {
                     malformed(wire.name(), "the answer is not a stream of events", &head)
                 } else {
                     Error::new(ErrorKind::Connect, "the stream ended before its end")

@@ -34,8 +34,9 @@ pub(super) async fn chat(route: &Route, request: ChatRequest) -> Result<Complete
         response.raw = body.clone();
         Ok(response)
     };
-    let mut completed =
-        post(route, &outgoing, estimate, decode, |response| response.usage.map(|usage| usage.total_tokens())).await?;
+    let clock = Clock::start(route.endpoint.timeouts);
+    let used = |response: &Response| response.usage.map(|usage| usage.total_tokens());
+    let mut completed = post(route, &outgoing, &clock, estimate, decode, used).await?;
     if let Some(usage) = &completed.value.usage {
         completed.meta.metrics.set_tokens(usage.prompt_tokens(), usage.completion_tokens());
     }
@@ -53,23 +54,23 @@ pub(super) async fn encode(endpoint: &Arc<Endpoint>, request: ChatRequest) -> Re
 pub(super) async fn post<T: Send + 'static>(
     route: &Route,
     outgoing: &Outgoing,
+    clock: &Clock,
     estimate: Estimate,
     decode: impl Fn(&Bytes) -> Result<T, Error> + Clone + Send + 'static,
     used: impl Fn(&T) -> Option<u64>,
 ) -> Result<Completed<T>, Error> {
     let endpoint = &route.endpoint;
-    let clock = Clock::start(endpoint.timeouts);
     let mut retry = Retry::new(endpoint.retry);
     let mut unseen = None;
     loop {
         let mut passage = match unseen.take() {
             Some(passage) => passage,
             None => {
-                let entered = route.enter(estimate, &clock, None).await;
+                let entered = route.enter(estimate, clock, None).await;
                 entered.map_err(|error| refused(endpoint, &retry, error))?
             }
         };
-        match attempt(route, &mut passage, outgoing, &clock, decode.clone()).await {
+        match attempt(route, &mut passage, outgoing, clock, decode.clone()).await {
             Ok((value, mut meta)) => {
                 passage.done(used(&value));
                 meta.attempts = retry.attempts();
@@ -77,7 +78,7 @@ pub(super) async fn post<T: Send + 'static>(
             }
             Err(failed) => {
                 unseen = passage.failed(&failed, &endpoint.retry);
-                again(endpoint, &clock, &mut retry, failed).await?;
+                again(endpoint, clock, &mut retry, failed).await?;
             }
         }
     }

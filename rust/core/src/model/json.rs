@@ -30,9 +30,6 @@ pub fn message_from_json(object: &JsonObject) -> Result<Message, Error> {
     if let Some(thinking) = text_of(object, "reasoning_content").or_else(|| text_of(object, "thinking")) {
         message.content.push(Part::Thinking { text: thinking.to_owned(), signature: None });
     }
-    if let Some(Value::Array(details)) = object.get("reasoning_details") {
-        message.content.extend(details.iter().cloned().map(Part::Raw));
-    }
     let content = match object.get("content") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(text)) => vec![Part::text(text.as_str())],
@@ -112,10 +109,6 @@ fn media_from_source(source: &JsonObject) -> Option<Media> {
     })
 }
 
-/// Fields of parts that have a type. One of these without a type is a part whose type was forgotten.
-const FORMS: [&str; 9] =
-    ["type", "text", "image_url", "input_audio", "file", "source", "thinking", "input", "tool_use_id"];
-
 fn part_from_json(value: &Value) -> Result<Part, Error> {
     let object = match value {
         Value::String(text) => return Ok(Part::text(text.as_str())),
@@ -165,8 +158,6 @@ fn part_from_json(value: &Value) -> Result<Part, Error> {
             }
             None => raw(),
         },
-        // Mistral's is a list of parts.
-        "thinking" if object.get("thinking").is_some_and(Value::is_array) => raw(),
         "thinking" => Ok(Part::Thinking {
             text: string_of(object, "thinking"),
             signature: text_of(object, "signature").map(str::to_owned),
@@ -176,7 +167,10 @@ fn part_from_json(value: &Value) -> Result<Part, Error> {
         "tool_use" => Ok(Part::ToolCall(ToolCall {
             id: string_of(object, "id"),
             name: string_of(object, "name"),
-            arguments: object.get("input").map_or_else(|| "{}".to_owned(), Value::to_string),
+            arguments: match text_of(object, "arguments") {
+                Some(arguments) => arguments.to_owned(),
+                None => object.get("input").map_or_else(|| "{}".to_owned(), Value::to_string),
+            },
             signature: text_of(object, "signature").map(str::to_owned),
         })),
         "tool_result" if cache_of(object).is_none() => {
@@ -192,8 +186,6 @@ fn part_from_json(value: &Value) -> Result<Part, Error> {
                 is_error: object.get("is_error").and_then(Value::as_bool).unwrap_or(false),
             })
         }
-        // Gemini's own parts have no type: code that it ran, and what came of it.
-        "" if !object.is_empty() && !object.keys().any(|key| FORMS.contains(&key.as_str())) => raw(),
         "" => Err(Error::invalid("a content part needs a type, as text or image_url")),
         _ => raw(),
     }
@@ -222,12 +214,51 @@ pub fn message_to_json(message: &Message) -> JsonObject {
         object.insert("content".into(), content);
         return object;
     }
-    let content = match message.as_plain_text() {
-        Some(text) => text.into(),
-        None => parts_to_json(&message.content),
-    };
-    object.insert("content".into(), content);
+    if message.as_parts || !write_fields(message, &mut object) {
+        object.insert("content".into(), parts_to_json(&message.content));
+    }
     object
+}
+
+/// Writes a message in OpenAI's fields: `reasoning_content`, a text as `content`, `refusal`, `tool_calls`. Says whether that
+/// is possible: they have one order, and no place for signatures and marks.
+fn write_fields(message: &Message, object: &mut JsonObject) -> bool {
+    let mut rest = message.content.as_slice();
+    let (mut thinking, mut content, mut refusal) = (None, Value::Null, None);
+    if let [Part::Thinking { text, signature: None }, after @ ..] = rest {
+        (thinking, rest) = (Some(text.as_str()), after);
+    }
+    if let [Part::Text { text, cache: None }, after @ ..] = rest {
+        (content, rest) = (text.as_str().into(), after);
+    }
+    if let [Part::Refusal { text }, after @ ..] = rest {
+        (refusal, rest) = (Some(text.as_str()), after);
+    }
+    let calls: Vec<Value> = rest.iter().map_while(call_to_json).collect();
+    if calls.len() != rest.len() {
+        return false;
+    }
+    object.insert("content".into(), content);
+    for (key, text) in [("reasoning_content", thinking), ("refusal", refusal)] {
+        if let Some(text) = text {
+            object.insert(key.into(), text.into());
+        }
+    }
+    if !calls.is_empty() {
+        object.insert("tool_calls".into(), calls.into());
+    }
+    true
+}
+
+/// A tool call in OpenAI's form; `None` for any other part.
+fn call_to_json(part: &Part) -> Option<Value> {
+    let Part::ToolCall(call) = part else { return None };
+    let function = json!({"name": call.name, "arguments": call.arguments});
+    let mut value = json!({"id": call.id, "type": "function", "function": function});
+    if let (Some(signature), Some(object)) = (&call.signature, value.as_object_mut()) {
+        object.insert("signature".into(), signature.as_str().into());
+    }
+    Some(value)
 }
 
 fn parts_to_json(parts: &[Part]) -> Value {
@@ -280,9 +311,14 @@ pub fn part_to_json(part: &Part) -> Value {
         Part::Thinking { text, signature } => json!({"type": "thinking", "thinking": text, "signature": signature}),
         Part::RedactedThinking { data } => json!({"type": "redacted_thinking", "data": data}),
         Part::Refusal { text } => json!({"type": "refusal", "refusal": text}),
-        Part::ToolCall(call) => json!({"type": "tool_use", "id": call.id, "name": call.name,
-            "input": serde_json::from_str(&call.arguments).unwrap_or(Value::String(call.arguments.clone())),
-            "signature": call.signature}),
+        Part::ToolCall(call) => {
+            let input = serde_json::from_str(&call.arguments).unwrap_or(Value::Null);
+            // The model's own spelling, where the value alone would not bring it back to the letter.
+            let exact = !input.is_null() && input.to_string() == call.arguments;
+            let arguments = (!exact).then_some(&call.arguments);
+            json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input, "arguments": arguments,
+                "signature": call.signature})
+        }
         Part::ToolResult { id, name, content, is_error } => json!({"type": "tool_result", "tool_use_id": id,
             "name": name, "content": parts_to_json(content), "is_error": is_error}),
         Part::Raw(value) => return value.clone(),
@@ -402,18 +438,14 @@ pub fn response_format_from_json(value: &Value) -> Result<ResponseFormat, Error>
     }
 }
 
-/// An effort's name, a budget of tokens, `true` (as much as the provider thinks right) or `false` (as the effort `none`),
-/// or `{"effort": …}` / `{"budget_tokens": …}`.
+/// An effort's name, a budget of tokens, or `{"effort": …}` / `{"budget_tokens": …}`.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) for anything else.
 pub fn reasoning_from_json(value: &Value) -> Result<Reasoning, Error> {
-    let wrong =
-        || Error::invalid("reasoning is an effort, as \"low\", or a budget of tokens, as 2048, or true or false");
+    let wrong = || Error::invalid("reasoning is an effort, as \"low\", or a budget of tokens, as 2048");
     let budget = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok()).map(Reasoning::Budget);
     match value {
-        Value::Bool(true) => Ok(Reasoning::On),
-        Value::Bool(false) => Ok(Reasoning::Effort("none".to_owned())),
         Value::String(effort) if !effort.is_empty() => Ok(Reasoning::Effort(effort.clone())),
         Value::Number(_) => budget(value).ok_or_else(wrong),
         Value::Object(object) => text_of(object, "effort")
@@ -443,9 +475,16 @@ mod tests {
                 "function": {"name": "f", "arguments": "{\"x\":1}"}}]}),
             json!({"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "s"},
                 {"type": "redacted_thinking", "data": "d"}, {"type": "tool_use", "id": "a", "name": "f", "input": {}}]}),
+            json!({"role": "assistant", "content": "x", "tool_calls": [
+                {"id": "a", "function": {"name": "f", "arguments": "{ \"b\": 1.0, \"a\": 2 }"}},
+                {"id": "b", "function": {"name": "g", "arguments": "{\"cut"}},
+                {"id": "c", "function": {"name": "h", "arguments": "\"text\""}}]}),
+            json!({"role": "assistant", "content": null}),
+            json!({"role": "assistant", "content": "", "reasoning_content": "hm", "refusal": "no", "tool_calls": [
+                {"id": "a", "function": {"name": "f", "arguments": "{}"}, "signature": "s"}]}),
+            json!({"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}},
+                {"type": "text", "text": "after"}]}),
             json!({"role": "tool", "tool_call_id": "a", "content": "42"}),
-            json!({"role": "assistant", "content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]}),
-            json!({"role": "assistant", "content": [{"executableCode": {"language": "PYTHON", "code": "1"}}, {"type": "text", "text": "1"}]}),
         ] {
             let first = message(value.clone()).unwrap();
             assert_eq!(message_from_json(&message_to_json(&first)).unwrap(), first, "{value}");
@@ -475,17 +514,7 @@ mod tests {
         assert!(tool_choice_from_json(&json!(1)).is_err());
         assert!(matches!(response_format_from_json(&json!({"type": "object"})), Ok(ResponseFormat::Schema { .. })));
         assert_eq!(reasoning_from_json(&json!(0)).unwrap(), Reasoning::Budget(0));
-        assert_eq!(reasoning_from_json(&json!(true)).unwrap(), Reasoning::On);
-        assert_eq!(reasoning_from_json(&json!(false)).unwrap(), Reasoning::Effort("none".into()));
         assert!(reasoning_from_json(&json!(-1)).is_err());
-    }
-
-    #[test]
-    fn a_forgotten_type_is_told() {
-        for part in [json!({"text": "hi"}), json!({"image_url": {"url": "x"}}), json!({"type": ""}), json!({})] {
-            let error = message(json!({"role": "user", "content": [part]})).unwrap_err();
-            assert!(error.message().contains("needs a type"), "{error}");
-        }
     }
 
     #[test]

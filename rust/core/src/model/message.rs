@@ -191,6 +191,11 @@ impl Message {
         }
     }
 
+    /// Whether it says nothing: no part but text, and that empty or white space.
+    pub fn is_blank(&self) -> bool {
+        self.content.iter().all(|part| matches!(part, Part::Text { text, .. } if text.trim().is_empty()))
+    }
+
     /// Roughly how many bytes its content holds.
     pub fn size(&self) -> usize {
         fn of(part: &Part) -> usize {

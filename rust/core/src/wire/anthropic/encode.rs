@@ -13,8 +13,8 @@ use crate::{
     wire::{
         body::{ObjectWriter, unsupported, write},
         common::{
-            Source, arguments_object, both_bring_results, check_tool_message, is_empty_text, is_reasoning_detail,
-            object_schema, system_parts, turns,
+            Source, arguments_object, both_bring_results, check_tool_message, is_empty_text, object_schema,
+            system_parts, turns,
         },
     },
 };
@@ -97,7 +97,6 @@ fn sampling(body: &mut ObjectWriter<'_>, options: &Options) {
     }
     let mut effort = None;
     match &options.reasoning {
-        Some(Reasoning::On) => body.object("thinking", |thinking| thinking.field("type", "adaptive")),
         Some(Reasoning::Budget(budget @ 1..)) => body.object("thinking", |thinking| {
             thinking.field("type", "enabled");
             thinking.field("budget_tokens", budget);
@@ -160,8 +159,7 @@ fn tool_choice(body: &mut ObjectWriter<'_>, options: &Options) {
 
 /// Whether the part can be sent: Anthropic refuses empty texts, and thinking that it has not signed.
 fn is_sent(part: &&Part) -> bool {
-    let unsigned = matches!(part, Part::Thinking { signature: None, .. });
-    !(unsigned || is_empty_text(part) || is_reasoning_detail(part))
+    !is_empty_text(part) && !matches!(part, Part::Thinking { signature: None, .. })
 }
 
 /// Whether a turn of the model has nothing left to send. Anthropic refuses empty ones.

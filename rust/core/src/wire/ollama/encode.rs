@@ -6,7 +6,7 @@ use crate::{
     model::{ChatRequest, Media, Message, Options, Part, Reasoning, ResponseFormat, Role, Tool, ToolChoice},
     wire::{
         body::{ObjectWriter, unsupported, write},
-        common::{Source, arguments_object, check_tool_message, is_reasoning_detail, object_schema, tool_name},
+        common::{Source, arguments_object, check_tool_message, object_schema, tool_name},
     },
 };
 
@@ -37,7 +37,6 @@ pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
         Some(ResponseFormat::Text) | None => {}
     }
     match &options.reasoning {
-        Some(Reasoning::On) => body.field("think", &true),
         Some(Reasoning::Effort(name)) if name != "none" => body.field("think", name),
         Some(_) => body.field("think", &false),
         None => {}
@@ -172,7 +171,6 @@ fn said(body: &mut ObjectWriter<'_>, content: &[Part], joint: &str) -> Result<()
                 return Err(unsupported(NAME, "document", "send its text, or its pages as images"));
             }
             Part::Audio { .. } => return Err(unsupported(NAME, "audio", "send a transcript as text")),
-            Part::Raw(_) if is_reasoning_detail(part) => {}
             Part::Raw(_) => return Err(unsupported(NAME, "a raw part", "send text and images")),
             Part::Thinking { .. } | Part::RedactedThinking { .. } | Part::ToolCall(_) | Part::ToolResult { .. } => {}
         }

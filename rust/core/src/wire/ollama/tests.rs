@@ -86,10 +86,6 @@ fn every_option() {
 fn formats_thinking_and_no_tools() {
     let json = body(Options { response_format: Some(ResponseFormat::Json), ..Options::default() });
     assert_eq!(json, json!({"model": "m", "stream": false, "format": "json"}));
-    for (reasoning, think) in [(Reasoning::On, json!(true)), (Reasoning::Effort("high".into()), json!("high"))] {
-        let options = Options { reasoning: Some(reasoning), ..Options::default() };
-        assert_eq!(body(options)["think"], think);
-    }
     for off in [Reasoning::Budget(0), Reasoning::Effort("none".into())] {
         assert_eq!(body(Options { reasoning: Some(off), ..Options::default() })["think"], false);
     }
