@@ -201,7 +201,7 @@ async def test_a_runaway_loop_ends_with_the_conversation(sim, form):
     assert error.messages[-1].tool_calls == error.partial.tool_calls
     assert error.usage.total_tokens > 0
     assert sim.stats().requests == 3
-    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    again = pickle.loads(pickle.dumps(error))
     assert [message.to_dict() for message in again.messages] == [message.to_dict() for message in error.messages]
     assert (again.rounds, str(again)) == (3, str(error))
 

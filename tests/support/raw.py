@@ -13,10 +13,13 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import ssl
 import struct
 import threading
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
 
 HOLD = object()
 CLOSE = object()

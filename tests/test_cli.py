@@ -1,0 +1,226 @@
+"""The command line, as a program: what it prints where, how it ends, and what interrupts it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from edgequake_llm import OpenAIProvider, Simulator
+from support.processes import finish
+from support.waiting import eventually
+
+COMMAND = [sys.executable, "-m", "edgequake_llm"]
+METRICS = re.compile(
+    r"^\[(\w+) (\S+) \| TTFT \d+ ms \| total \d+ ms \| [\d.]+ tokens/s \| \d+ \+ \d+ tokens.*\]$", re.MULTILINE
+)
+
+
+def start(*arguments, env=None, **settings):
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "", **(env or {})}
+    return subprocess.Popen([*COMMAND, *arguments], env=environment, **{**pipes, **settings})
+
+
+def run(*arguments, env=None, text=None):
+    process = start(*arguments, env=env, stdin=subprocess.PIPE)
+    out, err = process.communicate(text, timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def keyed(sim):
+    """An environment with a key, and the simulator in place of OpenAI."""
+    return {"OPENAI_API_KEY": "canary-0123456789", "OPENAI_BASE_URL": sim.base_url("openai")}
+
+
+class TestChat:
+    def test_without_a_key_the_simulator_answers_and_it_says_so(self):
+        code, out, err = run("chat", "Why does latency matter?")
+        assert code == 0
+        assert "simulated" in out.lower()
+        assert "OPENAI_API_KEY" in err
+        assert "embedded simulator, not from a model" in err
+        assert METRICS.search(err), err
+
+    def test_with_a_key(self, sim, keyed):
+        sim.push(text="Hello from the provider.")
+        code, out, err = run("chat", "hi", env=keyed)
+        assert (code, out) == (0, "Hello from the provider.\n")
+        assert METRICS.search(err).group(1, 2) == ("openai", "gpt-4o-mini")
+        assert "simulator" not in err
+        assert sim.requests()[0]["headers"]["authorization"] == "Bearer canary-0123456789"
+
+    @pytest.mark.parametrize("name", ["openai", "anthropic", "gemini", "ollama"])
+    def test_each_provider_by_name(self, sim, name):
+        keys = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "gemini": "GEMINI_API_KEY"}
+        env = {keys[name]: "k"} if name in keys else {}
+        code, out, err = run("chat", "hi", "--provider", name, "--base-url", sim.base_url(name), env=env)
+        assert code == 0, err
+        assert out.strip()
+        assert METRICS.search(err).group(1) == name
+
+    def test_options_reach_the_request(self, sim, keyed):
+        code, _, err = run(
+            *("chat", "question 4711", "--model", "model-4711", "--system", "system-4711"),
+            *("--max-tokens", "3", "--temperature", "0.25"),
+            env=keyed,
+        )
+        assert code == 0
+        body = sim.requests()[0]["body"].decode()
+        for mark in ("question 4711", "model-4711", "system-4711", "0.25", ":3"):
+            assert mark in body
+        assert "finish: length" in err
+
+    def test_the_prompt_comes_from_standard_input(self, sim, keyed):
+        code, _, _ = run("chat", "-", env=keyed, text="a question\nof two lines é\n")
+        assert code == 0
+        assert "a question\\nof two lines é" in sim.requests()[0]["body"].decode()
+
+    def test_an_empty_prompt_is_an_error_of_one_line(self, sim, keyed):
+        for arguments, text in ((["chat", ""], None), (["chat", "-"], "")):
+            code, out, err = run(*arguments, env=keyed, text=text)
+            assert (code, out) == (1, "")
+            assert err.startswith("error: ")
+            assert "empty" in err
+            assert "Traceback" not in err
+        assert sim.stats().requests == 0
+
+    def test_a_named_provider_without_its_key_is_an_error_not_a_simulation(self):
+        code, out, err = run("chat", "hi", "--provider", "anthropic")
+        assert (code, out) == (1, "")
+        assert "ANTHROPIC_API_KEY" in err
+        assert "simulator" not in err
+
+    @pytest.mark.parametrize(
+        "env",
+        [
+            {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "not a url"},
+            {"EDGEQUAKE_LLM_PROVIDER": "claude"},
+            {"EDGEQUAKE_LLM_PROVIDER": "gemini"},
+            {"OPENAI_API_KEY": "two\nlines"},
+        ],
+        ids=str,
+    )
+    def test_a_wrong_set_up_is_an_error_not_a_simulation(self, env):
+        code, out, err = run("chat", "hi", env=env)
+        assert (code, out) == (1, ""), out + err
+        assert err.startswith("error: ")
+        assert "simulator" not in err
+
+    def test_a_failing_provider_is_an_error_of_one_line_without_the_key(self, sim, keyed):
+        sim.push(status=401)
+        code, out, err = run("chat", "hi", env=keyed)
+        assert (code, out) == (1, "")
+        assert err.startswith("error: openai: ")
+        assert err.count("\n") == 1
+        assert "canary" not in err
+
+    def test_an_answer_that_breaks_off_keeps_what_came(self, sim, keyed):
+        sim.push(fault="cut", after_events=8, gap=0.01)
+        code, out, err = run("chat", "hi", env=keyed)
+        assert code == 1
+        assert out.strip()
+        assert "error: openai: " in err
+
+    def test_ctrl_c_ends_it_and_takes_the_request_back(self, sim, keyed):
+        sim.push(gap=0.05, tokens=100_000)
+        process = start("chat", "hi", env=keyed)
+        assert process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "Traceback" not in err
+        assert "KeyboardInterrupt" not in out + err
+        eventually(lambda: sim.stats().aborted == 1)
+
+    def test_a_reader_that_leaves_ends_it(self, sim, keyed):
+        """`edgequake-llm chat ... | head -c 1`."""
+        sim.push(gap=0.005, tokens=100_000)
+        process = start("chat", "hi", env=keyed)
+        assert process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=30) == 0
+        process.stderr.close()
+        eventually(lambda: sim.stats().aborted == 1)
+
+
+class TestSimulate:
+    def test_it_serves_until_ctrl_c(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process = start("simulate", "--port", "0", "--ttft-ms", "0", "--gap-ms", "0", "--tokens", "5")
+            first = process.stdout.readline()
+            url = re.search(r"http://\S+", first).group()
+            variables = dict(process.stdout.readline().strip().split("=", 1) for _ in range(4))
+            assert set(variables) == {"OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "GEMINI_BASE_URL", "OLLAMA_HOST"}
+            assert all(value.startswith(url) for value in variables.values())
+            llm = OpenAIProvider("k", base_url=variables["OPENAI_BASE_URL"])
+            assert llm.sync.complete("hi").usage.completion_tokens == 5
+            process.send_signal(number)
+            out = finish(process)
+            assert out.startswith("1 requests, 0 taken back")
+
+    def test_its_settings(self, tmp_path):
+        cert = tmp_path / "cert.pem"
+        process = start("simulate", "--port", "0", "--tls-port", "0", "--cert-file", str(cert), "--max-concurrent", "1")
+        try:
+            lines = [process.stdout.readline() for _ in range(6)]
+            assert "https://" in lines[1]
+            assert cert.read_text().startswith("-----BEGIN CERTIFICATE-----")
+        finally:
+            process.send_signal(signal.SIGINT)
+            finish(process)
+
+    def test_a_taken_port_is_an_error_of_one_line(self):
+        with Simulator() as sim:
+            code, out, err = run("simulate", "--port", sim.url.rpartition(":")[2])
+        assert (code, out) == (1, "")
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+
+    def test_bad_settings_are_an_error_of_one_line(self):
+        code, _, err = run("simulate", "--port", "0", "--failure-rate", "7")
+        assert code == 1
+        assert "failure_rate" in err
+        assert "Traceback" not in err
+
+    def test_any_client_can_use_it(self):
+        process = start("simulate", "--port", "0")
+        try:
+            url = re.search(r"http://\S+", process.stdout.readline()).group()
+            request = urllib.request.Request(f"{url}/v1/models", headers={"authorization": "Bearer k"})  # noqa: S310
+            with urllib.request.urlopen(request, timeout=30) as answered:  # noqa: S310
+                assert answered.status == 200
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+
+
+def test_help_and_version():
+    for arguments, words in (
+        (["--help"], ["chat", "simulate"]),
+        (["chat", "--help"], ["--provider", "--model", "--system"]),
+        (["simulate", "--help"], ["--port", "--ttft-ms", "--failure-rate"]),
+    ):
+        code, out, _ = run(*arguments)
+        assert code == 0
+        assert all(word in out for word in words)
+    code, _, err = run()
+    assert code == 2
+    assert "usage" in err
+    code, _, err = run("chat", "hi", "--provider", "nobody")
+    assert code == 2
+    assert "openai" in err
+
+
+def test_the_installed_command_is_the_same(sim, keyed):
+    installed = pathlib.Path(sys.executable).parent / "edgequake-llm"
+    done = subprocess.run([installed, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith("edgequake-llm ")
