@@ -25,7 +25,7 @@ async def test_snippets_run(page, code, sim, monkeypatch, tmp_path):
     for name, path in (("OPENAI", "/v1"), ("ANTHROPIC", ""), ("GEMINI", "/v1beta"), ("OLLAMA", "")):
         monkeypatch.setenv(f"{name}_API_KEY", "simulated")
         monkeypatch.setenv(f"{name}_BASE_URL", sim.url + path)
-    compiled = compile(code, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    compiled = compile(code, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     names = {"__name__": page.stem, "print": lambda *_, **__: None}
     outcome = eval(compiled, names)  # noqa: S307 - our own pages
     if inspect.isawaitable(outcome):

@@ -147,6 +147,11 @@ fn part_from_json(value: &Value) -> Result<Part, Error> {
             }),
             None => raw(),
         },
+        // OpenAI's own sounds, of earlier answers, have an id and no source.
+        "audio" => match inner("source").and_then(media_from_source) {
+            Some(media) => Ok(Part::Audio { media }),
+            None => raw(),
+        },
         "file" => match inner("file") {
             Some(file) => {
                 let media = match (text_of(file, "file_id"), text_of(file, "file_data")) {
@@ -167,7 +172,11 @@ fn part_from_json(value: &Value) -> Result<Part, Error> {
         "tool_use" => Ok(Part::ToolCall(ToolCall {
             id: string_of(object, "id"),
             name: string_of(object, "name"),
-            arguments: object.get("input").map_or_else(|| "{}".to_owned(), Value::to_string),
+            arguments: match (text_of(object, "arguments"), object.get("input")) {
+                (Some(text), _) => text.to_owned(),
+                (None, Some(input)) => input.to_string(),
+                (None, None) => "{}".to_owned(),
+            },
             signature: text_of(object, "signature").map(str::to_owned),
         })),
         "tool_result" if cache_of(object).is_none() => {
@@ -269,9 +278,13 @@ pub fn part_to_json(part: &Part) -> Value {
         Part::Thinking { text, signature } => json!({"type": "thinking", "thinking": text, "signature": signature}),
         Part::RedactedThinking { data } => json!({"type": "redacted_thinking", "data": data}),
         Part::Refusal { text } => json!({"type": "refusal", "refusal": text}),
-        Part::ToolCall(call) => json!({"type": "tool_use", "id": call.id, "name": call.name,
-            "input": serde_json::from_str(&call.arguments).unwrap_or(Value::String(call.arguments.clone())),
-            "signature": call.signature}),
+        Part::ToolCall(call) => {
+            let input = serde_json::from_str(&call.arguments).unwrap_or(Value::String(call.arguments.clone()));
+            // Digits and white space as the model wrote them, where the value alone would lose them.
+            let text = (input.to_string() != call.arguments).then_some(&call.arguments);
+            json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input, "arguments": text,
+                "signature": call.signature})
+        }
         Part::ToolResult { id, name, content, is_error } => json!({"type": "tool_result", "tool_use_id": id,
             "name": name, "content": parts_to_json(content), "is_error": is_error}),
         Part::Raw(value) => return value.clone(),
@@ -315,7 +328,7 @@ pub fn tool_from_json(value: &Value) -> Result<Tool, Error> {
         parameters,
         strict: function.get("strict").and_then(Value::as_bool),
         extra: others.map(|(key, value)| (key.clone(), value.clone())).collect(),
-        raw: None,
+        ..Tool::default()
     })
 }
 
@@ -380,6 +393,7 @@ pub fn response_format_from_json(value: &Value) -> Result<ResponseFormat, Error>
                 name: text_of(inner, "name").unwrap_or("response").to_owned(),
                 schema: inner.get("schema").cloned().ok_or_else(wrong)?,
                 strict: inner.get("strict").and_then(Value::as_bool),
+                fit: false,
             })
         }
         Some(name @ ("text" | "json_object")) => named(name),
@@ -387,6 +401,7 @@ pub fn response_format_from_json(value: &Value) -> Result<ResponseFormat, Error>
             name: text_of(object, "title").unwrap_or("response").to_owned(),
             schema: value.clone(),
             strict: None,
+            fit: true,
         }),
     }
 }
@@ -427,8 +442,11 @@ mod tests {
             json!({"role": "assistant", "content": null, "tool_calls": [{"id": "a", "type": "function",
                 "function": {"name": "f", "arguments": "{\"x\":1}"}}]}),
             json!({"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "s"},
-                {"type": "redacted_thinking", "data": "d"}, {"type": "tool_use", "id": "a", "name": "f", "input": {}}]}),
+                {"type": "redacted_thinking", "data": "d"}, {"type": "tool_use", "id": "a", "name": "f", "input": {}},
+                {"type": "tool_use", "id": "b", "name": "f", "arguments": "{\"n\": 12345678901234567890123}"}]}),
             json!({"role": "tool", "tool_call_id": "a", "content": "42"}),
+            json!({"role": "user", "content": [{"type": "audio", "source": {"type": "url", "url": "https://x/a.wav"}},
+                {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}]}),
         ] {
             let first = message(value.clone()).unwrap();
             assert_eq!(message_from_json(&message_to_json(&first)).unwrap(), first, "{value}");
