@@ -286,6 +286,7 @@ impl Provider {
             endpoint: self.endpoint.clone(),
             model: self.model.clone(),
             embedding_model: self.embedding_model.clone(),
+            drop_unsupported: self.drop_unsupported,
             limiters: limiters.collect(),
             closed: AtomicBool::new(false),
             pool: Mutex::new(None),
