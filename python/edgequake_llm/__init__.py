@@ -10,6 +10,8 @@ The core (HTTP/2 client, stream parsers, retries, timing) is Rust. Importing thi
 from edgequake_llm._config import HTTPConfig, RetryPolicy, Timeouts
 from edgequake_llm._core import (
     ChatMessage,
+    Citation,
+    CitationEvent,
     Embeddings,
     EventStream,
     FinishEvent,
@@ -60,12 +62,14 @@ from edgequake_llm._exceptions import (
     RequestTooLargeError,
     ServerError,
     StreamInterrupted,
+    StructuredOutputError,
     TotalTimeout,
     UnsupportedOption,
 )
 from edgequake_llm._options import CompletionOptions
 from edgequake_llm.factory import ProviderFactory, ProviderType
 from edgequake_llm.limiter import RateLimitedProvider, RateLimiterConfig
+from edgequake_llm.parts import ContentPart
 from edgequake_llm.providers import (
     AnthropicProvider,
     GeminiProvider,
@@ -76,6 +80,7 @@ from edgequake_llm.providers import (
 )
 from edgequake_llm.run import RunResult, RunStream, ToolLoopError, ToolResultEvent
 from edgequake_llm.simulator import Simulator
+from edgequake_llm.structured import ResponseFormat
 from edgequake_llm.tools import Tool, tool
 
 __all__ = [
@@ -84,11 +89,14 @@ __all__ = [
     "AnthropicProvider",
     "AuthenticationError",
     "ChatMessage",
+    "Citation",
+    "CitationEvent",
     "ClosedError",
     "CompletionOptions",
     "ConfigurationError",
     "ConflictError",
     "ConnectTimeout",
+    "ContentPart",
     "ContextLengthError",
     "Embeddings",
     "EventStream",
@@ -124,12 +132,14 @@ __all__ = [
     "RateLimits",
     "RefusalDelta",
     "RequestTooLargeError",
+    "ResponseFormat",
     "RetryPolicy",
     "RunResult",
     "RunStream",
     "ServerError",
     "Simulator",
     "StreamInterrupted",
+    "StructuredOutputError",
     "SyncCalls",
     "SyncEventStream",
     "SyncPermit",

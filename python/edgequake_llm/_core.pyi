@@ -11,6 +11,8 @@ from edgequake_llm.limiter import RateLimiterConfig
 __version__: str
 __all__ = [
     "ChatMessage",
+    "Citation",
+    "CitationEvent",
     "Embeddings",
     "EventStream",
     "FinishEvent",
@@ -107,8 +109,23 @@ class ToolCall:
     def __ne__(self, other: object, /) -> bool: ...
 
 @final
+class Citation:
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def url(self) -> str | None: ...
+    @property
+    def title(self) -> str | None: ...
+    @property
+    def cited_text(self) -> str | None: ...
+    @property
+    def raw(self) -> Any: ...
+
+@final
 class ToolDefinition:
-    def __new__(cls, value: Mapping[str, Any]) -> ToolDefinition: ...
+    def __new__(cls, value: Mapping[str, Any], *, fit: bool = False) -> ToolDefinition: ...
     @property
     def name(self) -> str: ...
 
@@ -222,6 +239,10 @@ class LLMResponse:
     def raw(self) -> Any | None: ...
     @property
     def message(self) -> ChatMessage: ...
+    @property
+    def parsed(self) -> Any: ...
+    @property
+    def citations(self) -> list[Citation]: ...
 
 @final
 class Embeddings:
@@ -288,6 +309,12 @@ class PartEvent:
     def part(self) -> dict[str, Any]: ...
 
 @final
+class CitationEvent:
+    __match_args__ = ("citation",)
+    @property
+    def citation(self) -> Citation: ...
+
+@final
 class UsageEvent:
     __match_args__ = ("usage",)
     @property
@@ -300,7 +327,15 @@ class FinishEvent:
     def finish_reason(self) -> str: ...
 
 _Event: TypeAlias = (
-    TextDelta | ThinkingDelta | RefusalDelta | ToolCallStart | ToolCallDelta | PartEvent | UsageEvent | FinishEvent
+    TextDelta
+    | ThinkingDelta
+    | RefusalDelta
+    | ToolCallStart
+    | ToolCallDelta
+    | PartEvent
+    | CitationEvent
+    | UsageEvent
+    | FinishEvent
 )
 
 @final
@@ -314,6 +349,7 @@ class TextStream:
     ) -> Awaitable[None]: ...
     def aclose(self) -> Awaitable[None]: ...
     def events(self) -> EventStream: ...
+    def partial(self) -> Any: ...
     @property
     def response(self) -> LLMResponse: ...
     @property
@@ -334,6 +370,7 @@ class SyncTextStream:
     ) -> None: ...
     def close(self) -> None: ...
     def events(self) -> SyncEventStream: ...
+    def partial(self) -> Any: ...
     @property
     def response(self) -> LLMResponse: ...
     @property
@@ -358,6 +395,7 @@ class Provider:
         timeouts: Timeouts,
         retry: RetryPolicy,
         http: HTTPConfig,
+        drop_unsupported: bool = False,
     ) -> Provider: ...
     def chat(
         self, messages: _Messages, options: _Options = None, keywords: Mapping[str, Any] | None = None

@@ -184,6 +184,15 @@ class InvalidResponseError(LLMError):
     """The answer is not what the provider's protocol says; the message shows a short excerpt."""
 
 
+class StructuredOutputError(InvalidResponseError):
+    """The answer is not of the form that `response_format` asks for. `partial` is the whole `LLMResponse`."""
+
+    @property
+    def text(self) -> str:
+        """The answer's text as it came."""
+        return "" if self.partial is None else self.partial.content
+
+
 class ClosedError(LLMError, RuntimeError):
     """The provider, the stream or the process it was made in is gone."""
 

@@ -7,13 +7,15 @@ from edgequake_llm._value import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from types import UnionType
     from typing import Any, ClassVar, Literal, TypeAlias, TypedDict
 
     from edgequake_llm._config import Seconds, Timeouts
+    from edgequake_llm.structured import ResponseFormat
     from edgequake_llm.tools import ToolLike
 
     ToolChoice: TypeAlias = str | Mapping[str, Any] | ToolLike
-    ResponseFormat: TypeAlias = Literal["text", "json"] | Mapping[str, Any]
+    Format: TypeAlias = Literal["text", "json"] | Mapping[str, Any] | ResponseFormat | type | UnionType
 
     class OptionFields(TypedDict, total=False):
         """The options as keyword arguments of a call."""
@@ -30,13 +32,14 @@ if TYPE_CHECKING:
         tools: Sequence[ToolLike] | None
         tool_choice: ToolChoice | None
         parallel_tool_calls: bool | None
-        response_format: ResponseFormat | None
+        response_format: Format | None
         reasoning: str | int | Mapping[str, Any] | None
         extra: Mapping[str, Any] | None
         model: str | None
         system: str | None
         timeout: Seconds | Timeouts | None
         extra_headers: Mapping[str, str] | None
+        drop_unsupported: bool | None
 
     class EmbedFields(TypedDict, total=False):
         """The options of `embed` as keyword arguments."""
@@ -56,10 +59,12 @@ class CompletionOptions(Value):
     many best tokens (Anthropic, Gemini, Ollama). `stop`: texts that end the answer. `seed`: for repeatable sampling.
     `presence_penalty`, `frequency_penalty`: -2 to 2. `user`: an id of the end user. `tools`: functions with type
     annotations, `Tool` objects, pydantic models and other classes of fields, or JSON schemas in a provider's form.
-    `tool_choice`: `"auto"`, `"none"`, `"required"`, or a tool or its name. `response_format`: `"text"`,
-    `"json"` or a JSON schema. `reasoning`: an effort (`"low"`) or a budget of tokens (2048). `extra`: fields that go
-    into the request's body as they are; they win over the others. `model`: instead of the provider's. `system`: a
-    system message put in front. `timeout`: seconds for the whole call, or `Timeouts`. `extra_headers`: for this call.
+    `tool_choice`: `"auto"`, `"none"`, `"required"`, or a tool or its name. `response_format`: `"text"`, `"json"`, a
+    JSON schema, or a type (a pydantic model, a dataclass, a list of them), which `response.parsed` is of. `reasoning`:
+    an effort (`"low"`) or a budget of tokens (2048). `extra`: fields that go into the request's body as they are; they
+    win over the others. `model`: instead of the provider's. `system`: a system message put in front. `timeout`: seconds
+    for the whole call, or `Timeouts`. `extra_headers`: for this call. `drop_unsupported`: go on without an option that
+    the provider does not have, instead of raising `UnsupportedOption`.
 
     Values are checked when a call is made, before anything is sent: `InvalidRequestError` names the option and its
     range.
@@ -79,10 +84,11 @@ class CompletionOptions(Value):
     tools: Sequence[ToolLike] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = None
+    response_format: Format | None = None
     reasoning: str | int | Mapping[str, Any] | None = None
     extra: Mapping[str, Any] | None = None
     model: str | None = None
     system: str | None = None
     timeout: Seconds | Timeouts | None = None
     extra_headers: Mapping[str, str] | None = None
+    drop_unsupported: bool | None = None

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         | _core.ToolCallStart
         | _core.ToolCallDelta
         | _core.PartEvent
+        | _core.CitationEvent
         | _core.UsageEvent
         | _core.FinishEvent
     )
@@ -56,6 +57,11 @@ class RunResult(Value):
     def content(self) -> str:
         """The text of the last answer."""
         return self.response.content
+
+    @property
+    def parsed(self) -> Any:
+        """The last answer as `response_format` asks for it; see `LLMResponse.parsed`."""
+        return self.response.parsed
 
     def __str__(self) -> str:
         return self.content

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
         text: str | None
         tokens: int | None
         tool_calls: Sequence[tuple[str, str]] | None
+        thinking: str | None
         delay: Seconds | None
         ttft: Seconds | None
         gap: Seconds | None
@@ -128,6 +129,10 @@ class Simulator:
 
     def push(self, **reply: Unpack[ReplySettings]) -> None:
         """Queue a one-shot reply for the next request (whose path contains `path`, if given).
+
+        `text` and `tool_calls` (name and JSON arguments; empty ones are made up from the tool's schema) may stand
+        together; `thinking` comes before them, signed where the provider signs. A model that is asked to think does so
+        by itself, and a conversation must bring signed thinking back as it was, as with Anthropic and Gemini.
 
         `status` gives the provider's own error body; `body` or `pieces` exact bytes; the others as in the settings.
         `fault`: `"close_before_headers"`, `"cut"` (reset), `"close"`, `"end"` (a clean end too soon), `"stall"` (with

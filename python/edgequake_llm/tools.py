@@ -98,12 +98,17 @@ class Tool:
             text = fields.pop("description", None)
             made = cls(name or what.__name__, text if description is None else description, fields, strict=strict)
             made._shape = shape
-            return made
+            return made._adapted()
         signature = schema.signature_of(what)
         text = signature.description if description is None else description
         made = cls(name or signature.name, text, signature.schema, function=what, strict=strict)
         made._signature = signature
-        return made
+        return made._adapted()
+
+    def _adapted(self) -> Tool:
+        """Allow strict modes to adapt the schema: it was made here, and what it makes of null is known here."""
+        self._definition = _core.ToolDefinition(self.to_dict(), fit=True)
+        return self
 
     @property
     def definition(self) -> _core.ToolDefinition:

@@ -45,7 +45,8 @@ class Provider:
 
     `api_key` and `base_url` come from the environment where they are not given. `model` is what calls use unless they
     name another. `headers` go into every request. `timeout` is seconds for the whole call, or `Timeouts`. `retry` is a
-    `RetryPolicy`, or a number of retries. `http` says how connections are made.
+    `RetryPolicy`, or a number of retries. `http` says how connections are made. With
+    `drop_unsupported` an option that the provider does not have is left out instead of raising `UnsupportedOption`.
 
     Raises `ConfigurationError` if the key is missing or a setting cannot be used.
     """
@@ -72,6 +73,7 @@ class Provider:
         timeout: Seconds | Timeouts | None = None,
         retry: RetryPolicy | int | None = None,
         http: HTTPConfig | None = None,
+        drop_unsupported: bool = False,
     ) -> None:
         if headers is not None and not hasattr(headers, "keys"):
             raise self._wrong("headers", "a dict of text", headers)
@@ -95,6 +97,7 @@ class Provider:
             timeouts=_timeouts(timeout),
             retry=_retry_policy(retry),
             http=http or HTTPConfig(),
+            drop_unsupported=drop_unsupported,
         )
         self.sync = SyncCalls(self._core)
 

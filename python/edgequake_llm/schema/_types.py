@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from edgequake_llm._exceptions import ConfigurationError
 from edgequake_llm.schema._docstring import Docstring
+from edgequake_llm.schema._nulls import without_nulls
 from edgequake_llm.schema._shape import Mismatch, Shape, shown
 
 TYPE_CHECKING = False
@@ -351,8 +352,9 @@ class Builder:
         import pydantic
 
         adapter = pydantic.TypeAdapter(annotation)
-        schema = adapter.json_schema()
-        definitions = schema.pop("$defs", {})
+        plain = adapter.json_schema()
+        schema = {key: value for key, value in plain.items() if key != "$defs"}
+        definitions = plain.get("$defs", {})
         try:
             schema = _inlined(schema, definitions)
         except _RecursiveError:
@@ -364,7 +366,7 @@ class Builder:
         def load(value: Any, where: str) -> Any:
             try:
                 # From JSON, so that strict models take dates and enumerations as text.
-                return adapter.validate_json(json.dumps(value))
+                return adapter.validate_json(json.dumps(without_nulls(value, plain)))
             except pydantic.ValidationError as error:
                 first = error.errors(include_url=False)[0]
                 place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])

@@ -142,6 +142,7 @@ fn request() -> ChatRequest {
         description: Some("does".into()),
         parameters: json!({"type": "object", "properties": {"a": {"minimum": 1}}}).as_object().unwrap().clone(),
         strict: Some(true),
+        fit: true,
         extra: json!({"eager": true}).as_object().unwrap().clone(),
         raw: Some(json!({"type": "own"})),
     };
@@ -168,9 +169,11 @@ fn request() -> ChatRequest {
                 name: "n".into(),
                 schema: json!({"type": "object"}),
                 strict: Some(true),
+                fit: true,
             }),
             reasoning: Some(Reasoning::Effort("low".into())),
             extra: json!({"logprobs": true}).as_object().unwrap().clone(),
+            drop_unsupported: false,
         },
         stream: false,
     }
@@ -229,6 +232,8 @@ fn mutations() -> Vec<Mutation> {
         "tool strict": |r| r.options.tools[0].strict = None;
         "tool not strict": |r| r.options.tools[0].strict = Some(false);
         "tool parameters": |r| r.options.tools[0].parameters["properties"]["a"]["minimum"] = json!(2);
+        "tool fit": |r| r.options.tools[0].fit = false;
+        "dropping": |r| r.options.drop_unsupported = true;
         "tool extra": |r| r.options.tools[0].extra.clear();
         "tool raw": |r| r.options.tools[0].raw = None;
         "no tools": |r| r.options.tools.clear();
@@ -237,9 +242,10 @@ fn mutations() -> Vec<Mutation> {
         "tool choice none": |r| r.options.tool_choice = Some(ToolChoice::None);
         "tool choice named": |r| r.options.tool_choice = Some(ToolChoice::Named("required".into()));
         "format text": |r| r.options.response_format = Some(ResponseFormat::Text);
-        "schema name": |r| r.options.response_format = Some(ResponseFormat::Schema { name: "o".into(), schema: json!({"type": "object"}), strict: Some(true) });
-        "schema": |r| r.options.response_format = Some(ResponseFormat::Schema { name: "n".into(), schema: json!({"type": "array"}), strict: Some(true) });
-        "schema strict": |r| r.options.response_format = Some(ResponseFormat::Schema { name: "n".into(), schema: json!({"type": "object"}), strict: None });
+        "schema name": |r| r.options.response_format = Some(ResponseFormat::Schema { name: "o".into(), schema: json!({"type": "object"}), strict: Some(true), fit: true });
+        "schema": |r| r.options.response_format = Some(ResponseFormat::Schema { name: "n".into(), schema: json!({"type": "array"}), strict: Some(true), fit: true });
+        "schema fit": |r| r.options.response_format = Some(ResponseFormat::Schema { name: "n".into(), schema: json!({"type": "object"}), strict: Some(true), fit: false });
+        "schema strict": |r| r.options.response_format = Some(ResponseFormat::Schema { name: "n".into(), schema: json!({"type": "object"}), strict: None, fit: true });
         "effort": |r| r.options.reasoning = Some(Reasoning::Effort("high".into()));
         "extra more": |r| r.options.extra.insert("a".into(), Value::Null);
     }

@@ -3,7 +3,10 @@
 use edgequake_core::model::{self, json::part_to_json};
 use pyo3::{IntoPyObjectExt, prelude::*};
 
-use crate::{json::loads, response::Usage};
+use crate::{
+    json::loads,
+    response::{Citation, Usage},
+};
 
 macro_rules! events {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty),* })*) => {
@@ -68,6 +71,11 @@ events! {
         /// The part in its JSON form.
         part: Py<PyAny>
     }
+    /// A source of the text so far.
+    CitationEvent {
+        /// The source, and the place in the text.
+        citation: Py<PyAny>
+    }
     /// Token counts so far; the last one holds.
     UsageEvent {
         /// The counts.
@@ -96,6 +104,9 @@ pub(crate) fn to_py(py: Python<'_>, event: model::Event) -> PyResult<Py<PyAny>> 
         model::Event::Part(part) => {
             let part = loads(py, &part_to_json(&part).to_string())?.unbind();
             PartEvent { part }.into_py_any(py)
+        }
+        model::Event::Citation(citation) => {
+            CitationEvent { citation: Citation::of(py, &citation)?.into_py_any(py)? }.into_py_any(py)
         }
         model::Event::Usage(usage) => UsageEvent { usage: Usage::from(usage).into_py_any(py)? }.into_py_any(py),
         model::Event::Finish(reason) => FinishEvent { finish_reason: reason.as_str().into_py_any(py)? }.into_py_any(py),

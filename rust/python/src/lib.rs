@@ -15,6 +15,7 @@ mod provider;
 mod response;
 mod simulator;
 mod stream;
+mod structured;
 mod tools;
 mod wires;
 
@@ -27,7 +28,8 @@ mod _core {
     use super::embeddings::Embeddings;
     #[pymodule_export]
     use super::event::{
-        FinishEvent, PartEvent, RefusalDelta, TextDelta, ThinkingDelta, ToolCallDelta, ToolCallStart, UsageEvent,
+        CitationEvent, FinishEvent, PartEvent, RefusalDelta, TextDelta, ThinkingDelta, ToolCallDelta, ToolCallStart,
+        UsageEvent,
     };
     #[pymodule_export]
     use super::limiter::{
@@ -42,7 +44,7 @@ mod _core {
     #[pymodule_export]
     use super::provider::Provider;
     #[pymodule_export]
-    use super::response::{LlmResponse, RateLimits, ToolCall, Usage};
+    use super::response::{Citation, LlmResponse, RateLimits, ToolCall, Usage};
     #[pymodule_export]
     use super::simulator::Simulator;
     #[pymodule_export]

@@ -6,8 +6,8 @@ use edgequake_core::{
     Error, ErrorKind,
     call::Timeouts,
     model::{
-        Options, Reasoning, ResponseFormat, ToolChoice,
-        json::{reasoning_from_json, response_format_from_json, tool_choice_from_json},
+        Options, Reasoning, ToolChoice,
+        json::{reasoning_from_json, tool_choice_from_json},
     },
 };
 use pyo3::{
@@ -20,21 +20,25 @@ use serde_json::Value;
 use crate::{
     errors::to_py,
     json::{text_of, to_dict, to_json, to_object},
+    structured::{Form, to_format},
     tools::{self, to_tools},
 };
 
 /// What one call may set besides the options that shape the answer.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct CallOptions {
     pub(crate) options: Options,
     pub(crate) model: Option<String>,
     pub(crate) system: Option<String>,
     pub(crate) timeouts: Option<Timeouts>,
     pub(crate) extra_headers: Vec<(String, String)>,
+    pub(crate) drop_unsupported: Option<bool>,
+    /// How the answer is to be read, where a form was asked for.
+    pub(crate) form: Option<Form>,
 }
 
 /// Every name that [`CallOptions::set`] takes, also the field names of `CompletionOptions`.
-pub(crate) const NAMES: [&str; 19] = [
+pub(crate) const NAMES: [&str; 20] = [
     "max_tokens",
     "temperature",
     "top_p",
@@ -54,6 +58,7 @@ pub(crate) const NAMES: [&str; 19] = [
     "system",
     "timeout",
     "extra_headers",
+    "drop_unsupported",
 ];
 
 fn invalid(py: Python<'_>, message: String) -> PyErr {
@@ -240,7 +245,9 @@ impl CallOptions {
             "tool_choice" => options.tool_choice = Some(checked_choice(value)?),
             "parallel_tool_calls" => options.parallel_tool_calls = Some(flag(name, value)?),
             "response_format" => {
-                options.response_format = Some(self::checked::<ResponseFormat>(py, response_format_from_json, value)?);
+                let (format, form) = to_format(value)?;
+                options.response_format = Some(format);
+                self.form = form;
             }
             "reasoning" => options.reasoning = Some(self::checked::<Reasoning>(py, reasoning_from_json, value)?),
             "extra" => options.extra.extend(to_object(value, "extra")?),
@@ -254,6 +261,7 @@ impl CallOptions {
             "system" => self.system = Some(string(name, value)?),
             "timeout" => self.timeouts = Some(timeouts(value, base)?),
             "extra_headers" => self.extra_headers = header_pairs(value)?,
+            "drop_unsupported" => self.drop_unsupported = Some(flag(name, value)?),
             _ => {
                 let hint = match nearest(name) {
                     Some(near) => format!("did you mean {near}?"),

@@ -12,7 +12,7 @@ use edgequake_core::{
     limiter::Limiter,
     model::{ChatRequest, EmbedRequest, Embeddings as CoreEmbeddings, Message, Response, Role},
     runtime::generation,
-    wire::Wire,
+    wire::{self, Wire},
 };
 use pyo3::{
     IntoPyObjectExt, intern,
@@ -30,6 +30,7 @@ use crate::{
     options::{CallOptions, closed, delay, header_pairs, seconds, string, texts, timeouts, whole, wrong_type},
     response::LlmResponse,
     stream::{SyncTextStream, TextStream},
+    structured::Form,
     wires,
 };
 
@@ -39,6 +40,7 @@ pub(crate) struct Provider {
     endpoint: Arc<Endpoint>,
     model: Option<String>,
     embedding_model: Option<String>,
+    drop_unsupported: bool,
     /// What each request passes, the outermost first; see [`Route`].
     limiters: Arc<[Limiter]>,
     closed: AtomicBool,
@@ -135,7 +137,7 @@ impl Provider {
         options: Option<&Bound<'_, PyAny>>,
         keywords: Option<&Bound<'_, PyDict>>,
         stream: bool,
-    ) -> PyResult<(Arc<Endpoint>, ChatRequest)> {
+    ) -> PyResult<(Arc<Endpoint>, ChatRequest, Option<Form>)> {
         let py = messages.py();
         let call = CallOptions::new(options, keywords, self.endpoint.timeouts)?;
         let mut messages = to_messages(messages)?;
@@ -146,7 +148,9 @@ impl Provider {
             return Err(self.failed(py, Error::invalid("no model given; pass model=... to the provider or the call")));
         };
         let endpoint = self.endpoint_for(py, call.timeouts, &call.extra_headers)?;
-        Ok((endpoint, ChatRequest { model, messages, options: call.options, stream }))
+        let mut options = call.options;
+        options.drop_unsupported = call.drop_unsupported.unwrap_or(self.drop_unsupported);
+        Ok((endpoint, ChatRequest { model, messages, options, stream }, call.form))
     }
 
     fn endpoint_for(
@@ -166,9 +170,14 @@ impl Provider {
         Ok(endpoint)
     }
 
-    fn finish_chat(py: Python<'_>, provider: &'static str, outcome: ChatOutcome) -> PyResult<Py<PyAny>> {
+    fn finish_chat(
+        py: Python<'_>,
+        provider: &'static str,
+        form: Option<Form>,
+        outcome: ChatOutcome,
+    ) -> PyResult<Py<PyAny>> {
         let completed = outcome.map_err(|error| to_py(py, &error.with_provider(provider)))?;
-        LlmResponse::of(completed, provider).into_py_any(py)
+        LlmResponse::of(completed, provider).with_form(form).into_py_any(py)
     }
 
     fn finish_embed(py: Python<'_>, provider: &'static str, outcome: EmbedOutcome) -> PyResult<Py<PyAny>> {
@@ -239,7 +248,7 @@ type EmbedOutcome = Result<Completed<CoreEmbeddings>, Error>;
 #[pymethods]
 impl Provider {
     #[new]
-    #[pyo3(signature = (wire, *, base_url, api_key, headers, model, embedding_model, timeouts, retry, http))]
+    #[pyo3(signature = (wire, *, base_url, api_key, headers, model, embedding_model, timeouts, retry, http, drop_unsupported=false))]
     fn new(
         wire: &Bound<'_, PyAny>,
         base_url: &Bound<'_, PyAny>,
@@ -250,6 +259,7 @@ impl Provider {
         timeouts: &Bound<'_, PyAny>,
         retry: &Bound<'_, PyAny>,
         http: &Bound<'_, PyAny>,
+        drop_unsupported: bool,
     ) -> PyResult<Self> {
         let py = wire.py();
         let wire: Arc<dyn Wire> = wires::from_py(wire)?;
@@ -273,6 +283,7 @@ impl Provider {
             endpoint: Arc::new(endpoint),
             model: text("model", model)?,
             embedding_model: text("embedding_model", embedding_model)?,
+            drop_unsupported,
             limiters: Arc::default(),
             closed: AtomicBool::new(false),
             pool: Mutex::new(None),
@@ -286,6 +297,7 @@ impl Provider {
             endpoint: self.endpoint.clone(),
             model: self.model.clone(),
             embedding_model: self.embedding_model.clone(),
+            drop_unsupported: self.drop_unsupported,
             limiters: limiters.collect(),
             closed: AtomicBool::new(false),
             pool: Mutex::new(None),
@@ -301,9 +313,9 @@ impl Provider {
         keywords: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Call> {
         let py = messages.py();
-        let (endpoint, request) = self.request(messages, options, keywords, false)?;
+        let (endpoint, request, form) = self.request(messages, options, keywords, false)?;
         let (route, name) = (self.route(py, endpoint)?, self.name());
-        Call::start(py, call::chat(route, request), move |py, outcome| Self::finish_chat(py, name, outcome))
+        Call::start(py, call::chat(route, request), move |py, outcome| Self::finish_chat(py, name, form, outcome))
     }
 
     /// Makes a chat call and waits for it in this thread.
@@ -315,9 +327,9 @@ impl Provider {
         keywords: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<PyAny>> {
         let py = messages.py();
-        let (endpoint, request) = self.request(messages, options, keywords, false)?;
+        let (endpoint, request, form) = self.request(messages, options, keywords, false)?;
         let work = Work::start(py, call::chat(self.route(py, endpoint)?, request))?;
-        Self::finish_chat(py, self.name(), work.wait(py)?)
+        Self::finish_chat(py, self.name(), form, work.wait(py)?)
     }
 
     /// Starts a streamed chat call.
@@ -329,10 +341,10 @@ impl Provider {
         keywords: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<TextStream> {
         let py = messages.py();
-        let (endpoint, request) = self.request(messages, options, keywords, true)?;
+        let (endpoint, request, form) = self.request(messages, options, keywords, true)?;
         let (sender, receiver) = call::queue();
         let work = Work::start(py, call::stream(self.route(py, endpoint)?, request, sender))?;
-        TextStream::new(py, receiver, work, self.name())
+        TextStream::new(py, receiver, work, self.name(), form)
     }
 
     /// Starts a streamed chat call to be read in this thread.
@@ -344,10 +356,10 @@ impl Provider {
         keywords: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<SyncTextStream> {
         let py = messages.py();
-        let (endpoint, request) = self.request(messages, options, keywords, true)?;
+        let (endpoint, request, form) = self.request(messages, options, keywords, true)?;
         let (sender, receiver) = call::queue();
         let work = Work::start(py, call::stream(self.route(py, endpoint)?, request, sender))?;
-        SyncTextStream::new(py, receiver, work, self.name())
+        SyncTextStream::new(py, receiver, work, self.name(), form)
     }
 
     /// Starts embedding texts; await what it returns.
@@ -378,8 +390,8 @@ impl Provider {
         stream: bool,
     ) -> PyResult<(String, Bound<'py, PyBytes>)> {
         let py = messages.py();
-        let (endpoint, request) = self.request(messages, options, keywords, stream)?;
-        let encoded = endpoint.wire.encode_chat(&request).map_err(|error| self.failed(py, error))?;
+        let (endpoint, request, _) = self.request(messages, options, keywords, stream)?;
+        let encoded = wire::encode_chat(endpoint.wire.as_ref(), request).map_err(|error| self.failed(py, error))?;
         Ok((encoded.path, PyBytes::new(py, &encoded.body)))
     }
 

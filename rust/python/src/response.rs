@@ -10,10 +10,11 @@ use edgequake_core::{
 use http::Version;
 use pyo3::{
     prelude::*,
+    sync::PyOnceLock,
     types::{PyDict, PyString},
 };
 
-use crate::{json::loads, message::ChatMessage, metrics::InferenceMetrics};
+use crate::{json::loads, message::ChatMessage, metrics::InferenceMetrics, structured::Form};
 
 /// The tokens of a call, as the provider counted them.
 ///
@@ -163,6 +164,38 @@ impl ToolCall {
     }
 }
 
+/// A source that a part of an answer's text rests on.
+#[pyclass(name = "Citation", module = "edgequake_llm", frozen, get_all)]
+pub(crate) struct Citation {
+    /// Where that part begins in the answer's `content`.
+    start: usize,
+    /// Where it ends; in a stream's event, how far it has come.
+    end: usize,
+    /// The source's address.
+    url: Option<String>,
+    /// The source's title.
+    title: Option<String>,
+    /// The words of the source.
+    cited_text: Option<String>,
+    /// The citation as the provider sent it.
+    raw: Py<PyAny>,
+}
+
+impl Citation {
+    pub(crate) fn of(py: Python<'_>, citation: &model::Citation) -> PyResult<Self> {
+        let model::Citation { start, end, url, title, cited_text, raw } = citation.clone();
+        Ok(Self { start, end, url, title, cited_text, raw: loads(py, &raw.to_string())?.unbind() })
+    }
+}
+
+#[pymethods]
+impl Citation {
+    fn __repr__(&self) -> String {
+        let what = self.url.as_deref().or(self.title.as_deref()).unwrap_or("?");
+        format!("Citation({}:{}, {what:?})", self.start, self.end)
+    }
+}
+
 /// What is left of the provider's allowances, from the headers of the answer. Resets are in seconds.
 #[pyclass(name = "RateLimits", module = "edgequake_llm", frozen, get_all)]
 pub(crate) struct RateLimits {
@@ -210,12 +243,20 @@ impl RateLimits {
 pub(crate) struct LlmResponse {
     completed: Arc<Completed<Response>>,
     provider: &'static str,
+    form: Option<Form>,
+    parsed: PyOnceLock<Py<PyAny>>,
 }
 
 impl LlmResponse {
     /// The answer of a finished call.
     pub(crate) fn of(completed: Completed<Response>, provider: &'static str) -> Self {
-        Self { completed: Arc::new(completed), provider }
+        Self { completed: Arc::new(completed), provider, form: None, parsed: PyOnceLock::new() }
+    }
+
+    /// The same answer, to be read in the form that was asked for.
+    pub(crate) fn with_form(mut self, form: Option<Form>) -> Self {
+        self.form = form;
+        self
     }
 
     /// What had come of an answer that broke off.
@@ -244,6 +285,17 @@ impl LlmResponse {
         }
     }
 
+    /// The answer in the form that `response_format` asks for: an instance of its type, or the JSON value for a schema or
+    /// `"json"`. Read and checked at first use. `None` without such a format, and while the model calls tools.
+    ///
+    /// Raises `StructuredOutputError`, which keeps the text, if the answer has not that form, was cut or refused.
+    #[getter]
+    fn parsed(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        let Some(form) = &this.form else { return Ok(py.None()) };
+        this.parsed.get_or_try_init(py, || form.parse(slf.as_any())).map(|parsed| parsed.clone_ref(py))
+    }
+
     /// The model's thinking, where the provider shows it.
     #[getter]
     fn thinking(&self) -> Option<String> {
@@ -254,6 +306,12 @@ impl LlmResponse {
     #[getter]
     fn refusal(&self) -> Option<String> {
         Some(self.value().refusal()).filter(|text| !text.is_empty())
+    }
+
+    /// The sources of the text, in the provider's order: from documents and searches that it was given.
+    #[getter]
+    fn citations(&self, py: Python<'_>) -> PyResult<Vec<Citation>> {
+        self.value().citations.iter().map(|citation| Citation::of(py, citation)).collect()
     }
 
     /// The tools that the model wants called, in order.

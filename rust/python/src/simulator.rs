@@ -60,6 +60,7 @@ fn overrides(keywords: &Bound<'_, PyDict>) -> PyResult<Overrides> {
     let calls: Option<Vec<(String, String)>> = given(keywords, "tool_calls")?;
     Ok(Overrides {
         text: given(keywords, "text")?,
+        thinking: given(keywords, "thinking")?,
         tokens: given(keywords, "tokens")?,
         tool_calls: calls
             .map(|calls| calls.into_iter().map(|(name, arguments)| ToolCall { name, arguments }).collect()),
@@ -99,8 +100,9 @@ fn fault(keywords: &Bound<'_, PyDict>) -> PyResult<Option<Fault>> {
     }))
 }
 
-const OVERRIDES: [&str; 18] = [
+const OVERRIDES: [&str; 19] = [
     "text",
+    "thinking",
     "tokens",
     "tool_calls",
     "delay",

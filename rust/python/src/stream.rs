@@ -19,6 +19,7 @@ use crate::{
     event,
     metrics::InferenceMetrics,
     response::LlmResponse,
+    structured::{Form, Written, no_form},
 };
 
 /// How a stream ended, as Python sees it.
@@ -34,6 +35,8 @@ struct Reader {
     work: Work<()>,
     end: Option<End>,
     provider: &'static str,
+    /// The form of the answer, where one was asked for, and what was read of it.
+    written: Option<(Form, Written)>,
 }
 
 /// What an item of the stream is.
@@ -62,6 +65,7 @@ impl Reader {
             return Ok(None);
         }
         while let Some(event) = self.receiver.buffered() {
+            self.note(&event);
             if let Some(item) = items.to_py(py, event)? {
                 return Ok(Some(item));
             }
@@ -79,10 +83,13 @@ impl Reader {
                 None => {}
             }
             match std::task::ready!(self.receiver.poll_next(cx)) {
-                Next::Event(event) => match items.to_py(py, event) {
-                    Ok(None) => {}
-                    other => return Poll::Ready(other),
-                },
+                Next::Event(event) => {
+                    self.note(&event);
+                    match items.to_py(py, event) {
+                        Ok(None) => {}
+                        other => return Poll::Ready(other),
+                    }
+                }
                 Next::End(outcome) => {
                     if let Err(error) = self.ended(py, outcome) {
                         return Poll::Ready(Err(error));
@@ -92,9 +99,26 @@ impl Reader {
         }
     }
 
+    /// Keeps the text of an answer that has a form.
+    fn note(&mut self, event: &Event) {
+        if let (Some((_, written)), Event::Text(text)) = (&mut self.written, event) {
+            written.push(text);
+        }
+    }
+
+    /// The answer's value as far as it was read.
+    fn partial(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let whole = matches!(self.end, Some(End::Whole(_)));
+        match &mut self.written {
+            Some((form, written)) => written.partial(py, form, whole),
+            None => Err(no_form(py)),
+        }
+    }
+
     fn ended(&mut self, py: Python<'_>, outcome: Outcome) -> PyResult<()> {
+        let form = self.written.as_ref().map(|(form, _)| form.clone_ref(py));
         self.end = Some(match outcome {
-            Ok(completed) => End::Whole(Py::new(py, LlmResponse::of(*completed, self.provider))?),
+            Ok(completed) => End::Whole(Py::new(py, LlmResponse::of(*completed, self.provider).with_form(form))?),
             Err(error) => End::Broken(to_py(py, &error).into_value(py).into_any()),
         });
         Ok(())
@@ -291,8 +315,15 @@ impl Done {
 
 impl TextStream {
     /// A stream over a call that `work` carries out and that `receiver` hears from.
-    pub(crate) fn new(py: Python<'_>, receiver: Receiver, work: Work<()>, provider: &'static str) -> PyResult<Self> {
-        let reader = Reader { receiver, work, end: None, provider };
+    pub(crate) fn new(
+        py: Python<'_>,
+        receiver: Receiver,
+        work: Work<()>,
+        provider: &'static str,
+        form: Option<Form>,
+    ) -> PyResult<Self> {
+        let written = form.map(|form| (form, Written::default()));
+        let reader = Reader { receiver, work, end: None, provider, written };
         let reader = Py::new(py, AsyncReader { reader, waiter: None })?;
         let next = Py::new(py, StreamNext { reader: reader.clone_ref(py), items: Items::Text, first: None })?;
         Ok(Self { reader, next })
@@ -341,6 +372,15 @@ impl TextStream {
     fn events(&self, py: Python<'_>) -> PyResult<EventStream> {
         let next = StreamNext { reader: self.reader.clone_ref(py), items: Items::Events, first: None };
         Ok(EventStream { next: Py::new(py, next)? })
+    }
+
+    /// The answer in the form that `response_format` asks for, as far as it was read: dicts, lists, texts and numbers,
+    /// unchecked; `None` before there is anything of it. A text that is being written is there as far as it goes, a
+    /// number or a name only when it is whole. Cheap to call after each piece; the same object while nothing was read.
+    ///
+    /// Raises `InvalidRequestError` without such a format.
+    fn partial(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.reader.bind(py).borrow_mut().reader.partial(py)
     }
 
     /// The whole answer. Raises `ClosedError` before the stream has been read to its end.
@@ -419,8 +459,15 @@ impl SyncReader {
 
 impl SyncTextStream {
     /// As [`TextStream::new`].
-    pub(crate) fn new(py: Python<'_>, receiver: Receiver, work: Work<()>, provider: &'static str) -> PyResult<Self> {
-        let reader = Reader { receiver, work, end: None, provider };
+    pub(crate) fn new(
+        py: Python<'_>,
+        receiver: Receiver,
+        work: Work<()>,
+        provider: &'static str,
+        form: Option<Form>,
+    ) -> PyResult<Self> {
+        let written = form.map(|form| (form, Written::default()));
+        let reader = Reader { receiver, work, end: None, provider, written };
         Ok(Self { reader: Py::new(py, SyncReader { reader })? })
     }
 }
@@ -459,6 +506,15 @@ impl SyncTextStream {
     /// The typed events of the stream, to be read instead of its text.
     fn events(&self, py: Python<'_>) -> SyncEventStream {
         SyncEventStream { reader: self.reader.clone_ref(py) }
+    }
+
+    /// The answer in the form that `response_format` asks for, as far as it was read: dicts, lists, texts and numbers,
+    /// unchecked; `None` before there is anything of it. A text that is being written is there as far as it goes, a
+    /// number or a name only when it is whole. Cheap to call after each piece; the same object while nothing was read.
+    ///
+    /// Raises `InvalidRequestError` without such a format.
+    fn partial(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.reader.bind(py).borrow_mut().reader.partial(py)
     }
 
     /// The whole answer. Raises `ClosedError` before the stream has been read to its end.

@@ -17,10 +17,12 @@ pub(crate) struct ToolDefinition {
 
 #[pymethods]
 impl ToolDefinition {
-    /// From OpenAI's form, or a plain one with `name`, `description` and `parameters`.
+    /// From OpenAI's form, or a plain one with `name`, `description` and `parameters`. `fit`: a strict mode may change
+    /// the schema to what it takes.
     #[new]
-    fn new(value: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Ok(Self { tool: from_json(value)? })
+    #[pyo3(signature = (value, *, fit=false))]
+    fn new(value: &Bound<'_, PyAny>, fit: bool) -> PyResult<Self> {
+        Ok(Self { tool: Tool { fit, ..from_json(value)? } })
     }
 
     /// The name.

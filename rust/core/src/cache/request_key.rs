@@ -180,6 +180,7 @@ fn options_of(key: &mut KeyBuilder, options: &Options) {
         response_format,
         reasoning,
         extra,
+        drop_unsupported,
     } = options;
     integer(key, *max_tokens);
     float(key, *temperature);
@@ -209,8 +210,8 @@ fn options_of(key: &mut KeyBuilder, options: &Options) {
         ResponseFormat::Json => {
             key.variant(1);
         }
-        ResponseFormat::Schema { name, schema, strict } => {
-            key.variant(2).text(name).json(schema);
+        ResponseFormat::Schema { name, schema, strict, fit } => {
+            key.variant(2).text(name).json(schema).flag(*fit);
             flag(key, *strict);
         }
     });
@@ -220,16 +221,16 @@ fn options_of(key: &mut KeyBuilder, options: &Options) {
             Reasoning::Budget(tokens) => key.variant(1).integer(*tokens),
         };
     });
-    key.object(extra);
+    key.object(extra).flag(*drop_unsupported);
 }
 
 fn tool(key: &mut KeyBuilder, tool: &Tool) {
-    let Tool { name, description, parameters, strict, extra, raw } = tool;
+    let Tool { name, description, parameters, strict, fit, extra, raw } = tool;
     key.text(name);
     text(key, description.as_deref());
     key.object(parameters);
     flag(key, *strict);
-    key.object(extra);
+    key.flag(*fit).object(extra);
     key.optional(raw.as_ref(), |key, raw| {
         key.json(raw);
     });

@@ -160,14 +160,7 @@ mod tests {
         let schema =
             json!({"type": "object", "properties": {"city": {"type": "string", "description": "x".repeat(400)}}});
         let parameters = schema.as_object().unwrap().clone().into_iter().collect();
-        let tool = Tool {
-            name: "weather".into(),
-            description: Some("y".repeat(400)),
-            parameters,
-            strict: None,
-            extra: Default::default(),
-            raw: None,
-        };
+        let tool = Tool { name: "weather".into(), description: Some("y".repeat(400)), parameters, ..Tool::default() };
         let options = Options { tools: vec![tool], ..Default::default() };
         let prompt = Estimate::chat(&request(vec![], options), None).prompt;
         assert!((210..260).contains(&prompt), "{prompt}");

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::{Event, FinishReason, Part, Response, ToolCall, Usage};
+use super::{Citation, Event, FinishReason, Part, Response, ToolCall, Usage};
 
 /// Tells a provider's parallel tool calls apart: whatever it numbers or names them by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +121,22 @@ impl Assembly {
         self.events.push(Event::Refusal(piece.into()));
     }
 
+    /// A source of the text. The same one again is no news.
+    pub fn citation(&mut self, citation: Citation) {
+        if !self.response.citations.contains(&citation) {
+            self.response.citations.push(citation.clone());
+            self.events.push(Event::Citation(Box::new(citation)));
+        }
+    }
+
+    /// The text that the citations from `start` on rest on is whole now.
+    pub fn end_citations(&mut self, start: usize) {
+        if self.response.citations.last().is_some_and(|last| last.start >= start) {
+            let end = self.response.text_chars();
+            self.response.citations.iter_mut().filter(|one| one.start >= start).for_each(|one| one.end = end);
+        }
+    }
+
     /// A whole part that does not come in pieces.
     pub fn part(&mut self, part: Part) {
         self.events.push(Event::Part(Box::new(part.clone())));
@@ -193,10 +209,15 @@ impl Assembly {
 
     /// Why the model stopped. Only the first reason counts: some servers send a second, wrong one.
     pub fn finish(&mut self, raw: &str) {
+        self.finish_as(raw, FinishReason::parse(raw));
+    }
+
+    /// As [`Assembly::finish`], where the provider's word means something else than usual.
+    pub fn finish_as(&mut self, raw: &str, reason: FinishReason) {
         if self.response.finish_reason.is_some() || raw.is_empty() {
             return;
         }
-        let mut reason = FinishReason::parse(raw);
+        let mut reason = reason;
         if reason == FinishReason::Stop && !self.calls.is_empty() {
             // Gemini and Ollama say "stop" when they wait for tool results.
             reason = FinishReason::ToolCalls;
@@ -224,6 +245,7 @@ impl Assembly {
                 other => self.part(other.clone()),
             }
         }
+        response.citations.iter().for_each(|citation| self.citation(citation.clone()));
         if let Some(usage) = response.usage {
             self.usage(usage);
         }

@@ -2,7 +2,7 @@
 
 use compact_str::CompactString;
 
-use super::{FinishReason, Part, Usage};
+use super::{Citation, FinishReason, Part, Usage};
 
 /// One event of a streamed answer. Short texts live inside the event, without an allocation.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +29,8 @@ pub enum Event {
         /// The piece.
         arguments: CompactString,
     },
+    /// A source of the text so far.
+    Citation(Box<Citation>),
     /// A whole part that does not come in pieces: an image, hidden thinking, a provider's own block.
     Part(Box<Part>),
     /// Token counts so far; the last one holds.
@@ -54,7 +56,7 @@ impl Event {
             + match self {
                 Self::Text(s) | Self::Thinking(s) | Self::Refusal(s) => s.len(),
                 Self::ToolCallDelta { arguments, .. } => arguments.len(),
-                Self::Part(_) => 256,
+                Self::Part(_) | Self::Citation(_) => 256,
                 Self::ToolCallStart { .. } | Self::Usage(_) | Self::Finish(_) => 0,
             }
     }

@@ -147,6 +147,11 @@ fn part_from_json(value: &Value) -> Result<Part, Error> {
             }),
             None => raw(),
         },
+        // OpenAI's own sounds, of earlier answers, have an id and no source.
+        "audio" => match inner("source").and_then(media_from_source) {
+            Some(media) => Ok(Part::Audio { media }),
+            None => raw(),
+        },
         "file" => match inner("file") {
             Some(file) => {
                 let media = match (text_of(file, "file_id"), text_of(file, "file_data")) {
@@ -362,7 +367,7 @@ pub fn tool_from_json(value: &Value) -> Result<Tool, Error> {
         parameters,
         strict: function.get("strict").and_then(Value::as_bool),
         extra: others.map(|(key, value)| (key.clone(), value.clone())).collect(),
-        raw: None,
+        ..Tool::default()
     })
 }
 
@@ -427,6 +432,7 @@ pub fn response_format_from_json(value: &Value) -> Result<ResponseFormat, Error>
                 name: text_of(inner, "name").unwrap_or("response").to_owned(),
                 schema: inner.get("schema").cloned().ok_or_else(wrong)?,
                 strict: inner.get("strict").and_then(Value::as_bool),
+                fit: false,
             })
         }
         Some(name @ ("text" | "json_object")) => named(name),
@@ -434,6 +440,7 @@ pub fn response_format_from_json(value: &Value) -> Result<ResponseFormat, Error>
             name: text_of(object, "title").unwrap_or("response").to_owned(),
             schema: value.clone(),
             strict: None,
+            fit: true,
         }),
     }
 }
@@ -483,8 +490,11 @@ mod tests {
             json!({"role": "assistant", "content": "", "reasoning_content": "hm", "refusal": "no", "tool_calls": [
                 {"id": "a", "function": {"name": "f", "arguments": "{}"}, "signature": "s"}]}),
             json!({"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}},
-                {"type": "text", "text": "after"}]}),
+                {"type": "text", "text": "after"},
+                {"type": "tool_use", "id": "b", "name": "f", "arguments": "{\"n\": 12345678901234567890123}"}]}),
             json!({"role": "tool", "tool_call_id": "a", "content": "42"}),
+            json!({"role": "user", "content": [{"type": "audio", "source": {"type": "url", "url": "https://x/a.wav"}},
+                {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}]}),
         ] {
             let first = message(value.clone()).unwrap();
             assert_eq!(message_from_json(&message_to_json(&first)).unwrap(), first, "{value}");

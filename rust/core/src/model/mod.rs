@@ -1,15 +1,19 @@
 //! The one normalised form of requests, answers and stream events that every provider's wire format maps to and from.
 
 mod assembly;
+mod citation;
 mod embedding;
 mod event;
+pub mod fit;
 pub mod json;
 mod message;
 mod options;
+pub mod partial;
 mod response;
 mod usage;
 
 pub use assembly::{Assembly, ToolSlot};
+pub use citation::Citation;
 pub use embedding::{EmbedRequest, Embeddings};
 pub use event::Event;
 pub use message::{CacheControl, Media, Message, Part, Role, ToolCall};

@@ -16,6 +16,8 @@ pub struct Tool {
     pub parameters: JsonObject,
     /// OpenAI's and Anthropic's strict mode.
     pub strict: Option<bool>,
+    /// Whether the schema may be changed to what the provider's strict mode takes, as for [`ResponseFormat::Schema`].
+    pub fit: bool,
     /// Fields of the provider's own at the tool's top level, as Anthropic's `input_examples`.
     pub extra: JsonObject,
     /// A tool of the provider's own kind (its web search, its code runner), sent untouched in place of all the above.
@@ -50,6 +52,9 @@ pub enum ResponseFormat {
         schema: Value,
         /// Whether the provider must enforce it to the letter.
         strict: Option<bool>,
+        /// Whether the schema may be changed to what the provider's strict mode takes ([`fit`](super::fit)). Where it
+        /// cannot be, the provider enforces it as far as it can. Off for a schema that was written for the provider.
+        fit: bool,
     },
 }
 
@@ -95,6 +100,8 @@ pub struct Options {
     pub reasoning: Option<Reasoning>,
     /// Fields that go into the request body as they are; they win over the ones above.
     pub extra: JsonObject,
+    /// Whether to go on without an option that the provider does not have, instead of refusing it.
+    pub drop_unsupported: bool,
 }
 
 fn in_range(name: &str, value: Option<f64>, low: f64, high: f64) -> Result<(), Error> {
@@ -107,6 +114,28 @@ fn in_range(name: &str, value: Option<f64>, low: f64, high: f64) -> Result<(), E
 }
 
 impl Options {
+    /// Leaves an option to the provider; `false` if it was left already, or if there is none of that name.
+    pub fn unset(&mut self, name: &str) -> bool {
+        match name {
+            "max_tokens" => self.max_tokens.take().is_some(),
+            "temperature" => self.temperature.take().is_some(),
+            "top_p" => self.top_p.take().is_some(),
+            "top_k" => self.top_k.take().is_some(),
+            "stop" => !std::mem::take(&mut self.stop).is_empty(),
+            "seed" => self.seed.take().is_some(),
+            "presence_penalty" => self.presence_penalty.take().is_some(),
+            "frequency_penalty" => self.frequency_penalty.take().is_some(),
+            "user" => self.user.take().is_some(),
+            "tools" => !std::mem::take(&mut self.tools).is_empty(),
+            "tool_choice" => self.tool_choice.take().is_some(),
+            "parallel_tool_calls" => self.parallel_tool_calls.take().is_some(),
+            "response_format" => self.response_format.take().is_some(),
+            "reasoning" => self.reasoning.take().is_some(),
+            "strict" => self.tools.iter_mut().fold(false, |any, tool| tool.strict.take().is_some() || any),
+            _ => false,
+        }
+    }
+
     /// Refuses what no provider takes: NaN, numbers out of range, empty stop texts, a zero `max_tokens`.
     ///
     /// # Errors

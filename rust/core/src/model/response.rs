@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Part, ToolCall, Usage};
+use super::{Citation, Part, ToolCall, Usage};
 
 /// Why the model stopped, mapped once from every provider's spelling.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub struct Response {
     pub model: String,
     /// What the model said, in order: thinking, text, tool calls, …
     pub parts: Vec<Part>,
+    /// The sources of its text, in the order in which the provider gave them.
+    pub citations: Vec<Citation>,
     /// Why it stopped; `None` if the provider never said.
     pub finish_reason: Option<FinishReason>,
     /// The provider's own spelling of the reason.
@@ -98,6 +100,15 @@ impl Response {
             Part::Text { text, .. } => Some(text),
             _ => None,
         })
+    }
+
+    /// How many characters the text has.
+    pub fn text_chars(&self) -> usize {
+        let texts = self.parts.iter().map(|part| match part {
+            Part::Text { text, .. } => text.chars().count(),
+            _ => 0,
+        });
+        texts.sum()
     }
 
     /// The model's thinking, joined.

@@ -10,6 +10,9 @@ use super::script::ToolCall;
 pub(crate) const DEFAULT_TEXT: &str = "This is a simulated answer from the edgequake-llm simulator: \
     no model was called, nothing was spent, and every word here was made up locally.";
 
+/// What a model thinks that is asked to think, unless it is told otherwise.
+pub(crate) const DEFAULT_THINKING: &str = "Nobody thinks here; a real model would weigh the question now.";
+
 /// Words of more letters than this are more than one token.
 const LONG_WORD: usize = 16;
 
@@ -82,13 +85,6 @@ pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// What the model says.
-#[derive(Debug, Clone)]
-pub(crate) enum Content {
-    Text(Text),
-    Tools(Vec<ToolCall>),
-}
-
 /// Why it stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finish {
@@ -106,26 +102,40 @@ pub(crate) struct Answer {
     pub(crate) created: u64,
     /// The model's name as a JSON string.
     pub(crate) model: String,
-    pub(crate) content: Content,
+    /// What the model thinks first; empty for nothing.
+    pub(crate) thinking: Text,
+    /// The thought's signature.
+    pub(crate) signature: String,
+    pub(crate) text: Option<Text>,
+    pub(crate) calls: Vec<ToolCall>,
     pub(crate) finish: Finish,
     pub(crate) prompt_tokens: u64,
 }
 
 impl Answer {
-    /// Tokens of the answer: one for each piece of text, an estimate for calls.
-    pub(crate) fn completion_tokens(&self) -> u64 {
-        match &self.content {
-            Content::Text(text) => text.count() as u64,
-            Content::Tools(calls) => calls.iter().map(|call| 8 + call.arguments.len() as u64 / 4).sum(),
-        }
+    /// Tokens of the answer, thinking left out: one for each piece of text, an estimate for calls.
+    pub(crate) fn answer_tokens(&self) -> u64 {
+        let calls: u64 = self.calls.iter().map(|call| 8 + call.arguments.len() as u64 / 4).sum();
+        calls + self.text.as_ref().map_or(0, Text::count) as u64
     }
 
-    /// The text, and the calls.
-    pub(crate) fn parts(&self) -> (Option<&Text>, &[ToolCall]) {
-        match &self.content {
-            Content::Text(text) => (Some(text), &[]),
-            Content::Tools(calls) => (None, calls),
-        }
+    /// Tokens of the thinking: one for each piece.
+    pub(crate) fn thinking_tokens(&self) -> u64 {
+        self.thinking.count() as u64
+    }
+
+    /// All tokens produced.
+    pub(crate) fn completion_tokens(&self) -> u64 {
+        self.answer_tokens() + self.thinking_tokens()
+    }
+
+    /// The pieces of the thinking, escaped for the inside of a JSON string.
+    pub(crate) fn thoughts(&self) -> impl Iterator<Item = String> {
+        (0..self.thinking.count()).map(|n| {
+            let mut piece = BytesMut::new();
+            self.thinking.write(n, &mut piece);
+            String::from_utf8_lossy(&piece).into_owned()
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
+    history,
     route::{Dialect, Operation},
     sample,
 };
@@ -21,6 +22,8 @@ pub(crate) struct Ask<'a> {
     /// The schema that the answer's text must fit.
     pub(crate) schema: Option<Value>,
     pub(crate) tool_choice: ToolChoice,
+    /// Whether the model thinks first, and shows it.
+    pub(crate) thinks: bool,
     tools: Option<&'a RawValue>,
     /// The texts to embed.
     pub(crate) inputs: Vec<String>,
@@ -67,7 +70,7 @@ pub(crate) fn read<'a>(dialect: Dialect, operation: &Operation, body: &'a [u8]) 
         Operation::Models => Ok(Ask::default()),
         Operation::Chat => chat(dialect, serde_json::from_slice(body).map_err(problem)?),
         Operation::Generate { model, stream, sse } => {
-            let mut ask = generate(serde_json::from_slice(body).map_err(problem)?);
+            let mut ask = generate(serde_json::from_slice(body).map_err(problem)?)?;
             (ask.model, ask.stream, ask.sse) = (model.clone(), *stream, *sse);
             Ok(ask)
         }
@@ -110,6 +113,8 @@ struct Chat<'a> {
     response_format: Option<Value>,
     output_config: Option<Value>,
     format: Option<Value>,
+    thinking: Option<Value>,
+    think: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +135,14 @@ fn chat(dialect: Dialect, body: Chat<'_>) -> Result<Ask<'_>, String> {
     if dialect == Dialect::Anthropic && body.max_tokens.is_none() {
         return Err("max_tokens: Field required".to_owned());
     }
+    let thinks = match (&body.thinking, &body.think) {
+        (Some(thinking), _) => thinking.get("type").is_some_and(|kind| kind == "enabled" || kind == "adaptive"),
+        (None, Some(think)) => *think != Value::Bool(false) && !think.is_null(),
+        (None, None) => false,
+    };
+    if dialect == Dialect::Anthropic {
+        history::check_anthropic(body.messages.get(), thinks)?;
+    }
     let num_predict = body.options.and_then(|options| usize::try_from(options.num_predict?).ok());
     Ok(Ask {
         model: body.model,
@@ -139,6 +152,7 @@ fn chat(dialect: Dialect, body: Chat<'_>) -> Result<Ask<'_>, String> {
         schema: body.response_format.or(body.output_config).or(body.format).and_then(|given| schema(&given)),
         tool_choice: body.tool_choice.map(|given| choice(&given)).unwrap_or_default(),
         tools: body.tools,
+        thinks,
         ..Ask::default()
     })
 }
@@ -169,8 +183,8 @@ fn choice(given: &Value) -> ToolChoice {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Generate<'a> {
-    #[serde(borrow, rename = "contents")]
-    _contents: &'a RawValue,
+    #[serde(borrow)]
+    contents: &'a RawValue,
     generation_config: Option<GenerationConfig>,
     #[serde(borrow)]
     tools: Option<&'a RawValue>,
@@ -184,9 +198,10 @@ struct GenerationConfig {
     response_mime_type: Option<String>,
     response_schema: Option<Value>,
     response_json_schema: Option<Value>,
+    thinking_config: Option<Value>,
 }
 
-fn generate(body: Generate<'_>) -> Ask<'_> {
+fn generate(body: Generate<'_>) -> Result<Ask<'_>, String> {
     let calling = body.tool_config.as_ref().and_then(|config| config.get("functionCallingConfig"));
     let forced = calling.and_then(|calling| calling.get("mode")).is_some_and(|mode| mode == "ANY");
     let name = calling.and_then(|calling| calling.get("allowedFunctionNames")?.get(0)?.as_str());
@@ -196,11 +211,14 @@ fn generate(body: Generate<'_>) -> Ask<'_> {
         (true, Some(name)) => ToolChoice::Named(name.to_owned()),
     };
     let config = body.generation_config;
+    let thinking = config.as_ref().and_then(|config| config.thinking_config.as_ref());
+    let thinks = thinking.is_some_and(|thinking| thinking.get("includeThoughts") == Some(&Value::Bool(true)));
+    history::check_gemini(body.contents.get(), thinks)?;
     let max_tokens = config.as_ref().and_then(|config| config.max_output_tokens);
     let schema = config.filter(|config| config.response_mime_type.as_deref() == Some("application/json"));
     let schema =
         schema.map(|config| config.response_schema.or(config.response_json_schema).unwrap_or_else(sample::any_object));
-    Ask { max_tokens, schema, tool_choice, tools: body.tools, ..Ask::default() }
+    Ok(Ask { max_tokens, schema, tool_choice, tools: body.tools, thinks, ..Ask::default() })
 }
 
 #[derive(Deserialize)]

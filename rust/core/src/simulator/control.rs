@@ -9,7 +9,7 @@ use super::script::{After, Fault, Overrides, ToolCall};
 /// The header's name.
 pub(crate) const HEADER: &str = "x-simulator";
 
-const KEYS: &str = "tokens, text, tool, delay_ms, ttft_ms, gap_ms, jitter, chunk_events, status, error, \
+const KEYS: &str = "tokens, text, tool, thinking, delay_ms, ttft_ms, gap_ms, jitter, chunk_events, status, error, \
     retry_after_ms, gzip, close_before_headers, cut_after, cut_after_bytes, close_after, end_after, stall_after, \
     keep_alive_ms, error_after, error_status";
 
@@ -33,6 +33,7 @@ pub(crate) fn parse(value: &str) -> Result<Overrides, String> {
         match key {
             "tokens" => out.tokens = Some(number()?),
             "text" => out.text = Some(given.to_owned()),
+            "thinking" => out.thinking = Some(given.to_owned()),
             "tool" => out.tool_calls = Some(vec![ToolCall { name: given.to_owned(), arguments: String::new() }]),
             "delay_ms" => out.delay = Some(millis()?),
             "ttft_ms" => out.ttft = Some(millis()?),

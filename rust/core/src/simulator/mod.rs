@@ -20,6 +20,7 @@ mod connection;
 mod control;
 mod dialect;
 mod embed;
+mod history;
 mod limits;
 mod playback;
 mod route;

@@ -27,8 +27,11 @@ fn value(schema: &Value, root: &Value, depth: usize) -> Value {
     if let Some(fixed) = schema.get("const").or_else(|| schema.get("enum").and_then(|all| all.get(0))) {
         return fixed.clone();
     }
-    if let Some(first) = ["anyOf", "oneOf", "allOf"].iter().find_map(|key| schema.get(key)?.get(0)) {
-        return value(first, root, depth);
+    if let Some(members) = ["anyOf", "oneOf", "allOf"].iter().find_map(|key| schema.get(key)?.as_array()) {
+        // A type that contains itself must end somewhere.
+        let ends =
+            depth < DEPTH / 2 && members.iter().any(|member| member.get("type").is_some_and(|kind| kind == "null"));
+        return if ends { Value::Null } else { members.first().map_or(Value::Null, |first| value(first, root, depth)) };
     }
     match type_of(schema).as_str() {
         "object" => object(schema, root, depth),
@@ -107,5 +110,12 @@ mod tests {
         let greedy = json!({"type": "array", "minItems": 1_000_000_000, "items": {"type": "null"}});
         assert_eq!(sample(&greedy).as_array().map(Vec::len), Some(20));
         assert_eq!(sample(&json!({"$ref": "#/nowhere"})), Value::Null);
+        let person = json!({"type": "object", "properties": {"name": {"type": "string"},
+            "boss": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}, "required": ["name", "boss"]});
+        let mut made = &sample(&person);
+        while !made.is_null() {
+            assert_eq!(made["name"], "simulated", "every one is whole");
+            made = &made["boss"];
+        }
     }
 }

@@ -65,8 +65,10 @@ pub struct Overrides {
     pub text: Option<String>,
     /// The number of text deltas, the text being repeated or cut to fit.
     pub tokens: Option<usize>,
-    /// Function calls in place of text.
+    /// Function calls, in place of text or, where both are given, behind it.
     pub tool_calls: Option<Vec<ToolCall>>,
+    /// What the model thinks first; empty for nothing. OpenAI's format shows it as `reasoning_content`.
+    pub thinking: Option<String>,
     /// Before the headers.
     pub delay: Option<Duration>,
     /// From the headers to the first event; for a unary answer before the headers.
@@ -97,6 +99,7 @@ impl Overrides {
             text: self.text.or(other.text),
             tokens: self.tokens.or(other.tokens),
             tool_calls: self.tool_calls.or(other.tool_calls),
+            thinking: self.thinking.or(other.thinking),
             delay: self.delay.or(other.delay),
             ttft: self.ttft.or(other.ttft),
             gap: self.gap.or(other.gap),

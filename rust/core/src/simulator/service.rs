@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Collected};
 use hyper::body::Incoming;
 
 use super::{
-    answer::{Answer, Content, DEFAULT_TEXT, Finish, Text, quoted},
+    answer::{Answer, DEFAULT_TEXT, DEFAULT_THINKING, Finish, Text, quoted},
     ask::{self, Ask, ToolChoice},
     body::{AnswerBody, Pace},
     books::{Books, Outcome, RecordedRequest, Records, Ticket},
@@ -20,6 +20,7 @@ use super::{
     connection::{Connection, Ending, lock},
     control,
     dialect::{self, Problem},
+    history,
     limits::{Limits, Meters, Refusal, Scarce},
     playback::{Playback, Source},
     route::{Dialect, NoRoute, Operation, route},
@@ -310,32 +311,38 @@ impl Work<'_> {
 
     /// What the model says.
     fn answer(&mut self, ask: &Ask<'_>, body: &[u8]) -> Answer {
-        let mut finish = Finish::Stop;
-        let content = match self.tool_calls(ask) {
-            calls if !calls.is_empty() => {
-                finish = Finish::Tools;
-                Content::Tools(calls)
+        let calls = self.tool_calls(ask);
+        let mut finish = if calls.is_empty() { Finish::Stop } else { Finish::Tools };
+        let text = match (&self.overrides.text, &ask.schema) {
+            (Some(text), _) => Some(Text::new(text)),
+            (None, _) if !calls.is_empty() => None,
+            (None, Some(schema)) => Some(Text::new(&sample::sample(schema).to_string())),
+            (None, None) => Some(self.state.text.clone()),
+        };
+        let text = text.map(|text| match self.overrides.tokens {
+            Some(tokens) => text.with_count(tokens),
+            None => text,
+        });
+        let text = text.map(|text| match ask.max_tokens.filter(|max| *max < text.count()) {
+            Some(max) => {
+                finish = Finish::Length;
+                text.with_count(max)
             }
-            _ => {
-                let mut text = match (&self.overrides.text, &ask.schema) {
-                    (Some(text), _) => Text::new(text),
-                    (None, Some(schema)) => Text::new(&sample::sample(schema).to_string()),
-                    (None, None) => self.state.text.clone(),
-                };
-                if let Some(tokens) = self.overrides.tokens {
-                    text = text.with_count(tokens);
-                }
-                if let Some(max) = ask.max_tokens.filter(|max| *max < text.count()) {
-                    (text, finish) = (text.with_count(max), Finish::Length);
-                }
-                Content::Text(text)
-            }
+            None => text,
+        });
+        let thinking = match &self.overrides.thinking {
+            Some(thinking) => thinking.as_str(),
+            None if ask.thinks => DEFAULT_THINKING,
+            None => "",
         };
         Answer {
             id: self.id.clone(),
             created: unix_seconds(SystemTime::now()),
             model: quoted(&ask.model),
-            content,
+            thinking: Text::new(thinking),
+            signature: history::signature(thinking),
+            text,
+            calls,
             finish,
             prompt_tokens: (body.len() as u64).div_ceil(4),
         }

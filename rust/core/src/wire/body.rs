@@ -149,12 +149,14 @@ pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     }
 }
 
-/// The error for an option that a provider does not have.
+/// The error for an option that a provider does not have. `option` is its name, with its value where others work, as
+/// `parallel_tool_calls=false`.
 #[cold]
 pub fn unsupported(provider: &'static str, option: &str, instead: &str) -> Error {
+    let name = option.split_once('=').map_or(option, |(name, _)| name);
     Error::new(ErrorKind::Unsupported, format!("{option} is not supported by {provider}; {instead}"))
         .with_provider(provider)
-        .with_param(option.to_owned())
+        .with_param(name.to_owned())
 }
 
 /// The error for an answer that is not what the provider's format says, with a short excerpt of it.

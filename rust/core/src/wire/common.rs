@@ -22,6 +22,28 @@ pub(super) fn arguments_object(call: &ToolCall) -> Result<Box<RawValue>, Error> 
     })
 }
 
+/// The tokens that an effort comes to where a provider wants a budget, as Google maps them in its OpenAI-compatible API
+/// (1,024, 8,192 and 24,576); `None` for a name that is none of these.
+pub(super) fn budget_of(effort: &str) -> Option<u32> {
+    Some(match effort {
+        "none" => 0,
+        "minimal" | "low" => 1_024,
+        "medium" => 8_192,
+        "high" | "xhigh" | "max" => 24_576,
+        _ => return None,
+    })
+}
+
+/// The effort nearest to a budget, for providers that have no budgets.
+pub(super) fn effort_of(budget: u32) -> &'static str {
+    match budget {
+        0 => "none",
+        1..=2_048 => "low",
+        2_049..=12_288 => "medium",
+        _ => "high",
+    }
+}
+
 /// A tool's schema with the `type` that providers ask for.
 pub(super) fn object_schema(schema: &JsonObject) -> Cow<'_, JsonObject> {
     if schema.contains_key("type") {

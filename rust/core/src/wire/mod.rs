@@ -7,6 +7,7 @@ pub mod body;
 mod common;
 pub mod gemini;
 mod lenient;
+pub mod media;
 pub mod ollama;
 pub mod openai;
 pub mod status;
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::{
-    error::Error,
+    error::{Error, ErrorKind},
     model::{Assembly, ChatRequest, EmbedRequest, Embeddings, Response},
     stream::{Frame, Framing},
 };
@@ -100,6 +101,24 @@ pub trait Wire: Send + Sync + std::fmt::Debug {
 
     /// Maps an answer of an error status. Retry-After and request id are read from the headers by the caller.
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Error;
+}
+
+/// Encodes a chat request, leaving out what the provider does not have if the request allows that.
+///
+/// # Errors
+/// As [`Wire::encode_chat`]. Content that the provider cannot carry is never left out.
+pub fn encode_chat(wire: &dyn Wire, request: ChatRequest) -> Result<Encoded, Error> {
+    let mut request = request;
+    loop {
+        match wire.encode_chat(&request) {
+            Err(error) if request.options.drop_unsupported && error.kind() == ErrorKind::Unsupported => {
+                if !error.param().is_some_and(|option| request.options.unset(option)) {
+                    return Err(error);
+                }
+            }
+            encoded => return encoded,
+        }
+    }
 }
 
 /// Decodes one streamed answer, frame by frame.

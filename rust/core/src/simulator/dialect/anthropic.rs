@@ -29,13 +29,19 @@ fn stop_reason(answer: &Answer) -> &'static str {
 /// The message up to its content, and from its stop reason on.
 fn message(answer: &Answer, stop_reason: &str, output_tokens: u64) -> (String, String) {
     let Answer { id, model, prompt_tokens, .. } = answer;
+    let thinking = answer.thinking_tokens().min(output_tokens);
+    let details = if thinking > 0 {
+        format!("\"output_tokens_details\":{{\"thinking_tokens\":{thinking}}},")
+    } else {
+        String::new()
+    };
     (
         format!("{{\"model\":{model},\"id\":\"msg_{id}\",\"type\":\"message\",\"role\":\"assistant\",\"content\":["),
         format!(
             "],\"stop_reason\":{stop_reason},\"stop_sequence\":null,\"usage\":{{\"input_tokens\":{prompt_tokens},\
              \"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\
              \"cache_creation\":{{\"ephemeral_5m_input_tokens\":0,\"ephemeral_1h_input_tokens\":0}},\
-             \"output_tokens\":{output_tokens},\"service_tier\":\"standard\"}}}}"
+             \"output_tokens\":{output_tokens},{details}\"service_tier\":\"standard\"}}}}"
         ),
     )
 }
@@ -48,66 +54,95 @@ fn tool_use(answer: &Answer, n: usize, call: &ToolCall, input: &str) -> String {
 pub(super) fn unary(answer: &Answer, out: &mut BytesMut) {
     let (start, end) = message(answer, &quoted(stop_reason(answer)), answer.completion_tokens());
     out.extend_from_slice(start.as_bytes());
-    match answer.parts() {
-        (Some(text), _) => {
-            out.extend_from_slice(b"{\"type\":\"text\",\"text\":\"");
-            text.write_all(out);
-            out.extend_from_slice(b"\"}");
-        }
-        (None, calls) => {
-            let blocks: Vec<String> =
-                calls.iter().enumerate().map(|(n, call)| tool_use(answer, n, call, object(call))).collect();
-            out.extend_from_slice(blocks.join(",").as_bytes());
-        }
+    let mut blocks = Vec::new();
+    let whole = |text: &Text| {
+        let mut inside = BytesMut::new();
+        text.write_all(&mut inside);
+        String::from_utf8_lossy(&inside).into_owned()
+    };
+    if answer.thinking.count() > 0 {
+        let (thought, signature) = (whole(&answer.thinking), &answer.signature);
+        blocks.push(format!("{{\"type\":\"thinking\",\"thinking\":\"{thought}\",\"signature\":\"{signature}\"}}"));
     }
+    if let Some(text) = &answer.text {
+        blocks.push(format!("{{\"type\":\"text\",\"text\":\"{}\"}}", whole(text)));
+    }
+    blocks.extend(answer.calls.iter().enumerate().map(|(n, call)| tool_use(answer, n, call, object(call))));
+    out.extend_from_slice(blocks.join(",").as_bytes());
     out.extend_from_slice(end.as_bytes());
 }
 
+fn event(name: &str, rest: &str) -> String {
+    format!("event: {name}\ndata: {{\"type\":\"{name}\"{rest}}}\n\n")
+}
+
+fn block_start(n: usize, block: &str) -> String {
+    event("content_block_start", &format!(",\"index\":{n},\"content_block\":{block}   "))
+}
+
+fn block_delta(n: usize, kind: &str, field: &str, value: &str) -> String {
+    let delta = format!("{{\"type\":\"{kind}\",\"{field}\":\"{value}\"}}");
+    event("content_block_delta", &format!(",\"index\":{n},\"delta\":{delta}  "))
+}
+
+fn block_stop(n: usize) -> String {
+    event("content_block_stop", &format!(",\"index\":{n}            "))
+}
+
 pub(super) fn stream(answer: &Answer) -> Events {
-    let event = |name: &str, rest: &str| format!("event: {name}\ndata: {{\"type\":\"{name}\"{rest}}}\n\n");
     let (start, end) = message(answer, "null", 1);
     let mut head = vec![event("message_start", &format!(",\"message\":{start}{end}     "))];
-    let block_start =
-        |n: usize, block: &str| event("content_block_start", &format!(",\"index\":{n},\"content_block\":{block}   "));
-    let block_stop = |n: usize| event("content_block_stop", &format!(",\"index\":{n}            "));
-    let (text, calls) = answer.parts();
+    let mut index = 0;
+    if answer.thinking.count() > 0 {
+        head.push(block_start(index, "{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}"));
+        head.extend(answer.thoughts().map(|piece| block_delta(index, "thinking_delta", "thinking", &piece)));
+        head.push(block_delta(index, "signature_delta", "signature", &answer.signature));
+        head.push(block_stop(index));
+        index += 1;
+    }
     let mut tail = Vec::new();
-    if text.is_some() {
-        head.push(block_start(0, "{\"type\":\"text\",\"text\":\"\"}"));
-        tail.push(block_stop(0));
+    let text_index = index;
+    if answer.text.is_some() {
+        head.push(block_start(index, "{\"type\":\"text\",\"text\":\"\"}"));
+        tail.push(block_stop(index));
+        index += 1;
     }
     head.push(PING.to_owned());
-    for (n, call) in calls.iter().enumerate() {
-        head.push(block_start(n, &tool_use(answer, n, call, "{}")));
+    for (n, call) in answer.calls.iter().enumerate() {
+        let at = index + n;
+        tail.push(block_start(at, &tool_use(answer, n, call, "{}")));
+        // The first delta is empty, as Anthropic sends it.
+        tail.push(block_delta(at, "input_json_delta", "partial_json", ""));
         let pieces = Text::new(object(call));
         let mut piece = BytesMut::new();
-        for at in 0..=pieces.count() {
-            // The first delta is empty, as Anthropic sends it.
+        for n in 0..pieces.count() {
             piece.clear();
-            if let Some(at) = at.checked_sub(1) {
-                pieces.write(at, &mut piece);
-            }
-            let json = String::from_utf8_lossy(&piece);
-            let delta = format!("{{\"type\":\"input_json_delta\",\"partial_json\":\"{json}\"}}");
-            head.push(event("content_block_delta", &format!(",\"index\":{n},\"delta\":{delta}  ")));
+            pieces.write(n, &mut piece);
+            tail.push(block_delta(at, "input_json_delta", "partial_json", &String::from_utf8_lossy(&piece)));
         }
-        head.push(block_stop(n));
+        tail.push(block_stop(at));
     }
-    let (reason, tokens) = (stop_reason(answer), answer.completion_tokens());
+    let (reason, tokens, thinking) = (stop_reason(answer), answer.completion_tokens(), answer.thinking_tokens());
+    let details = if thinking > 0 {
+        format!(",\"output_tokens_details\":{{\"thinking_tokens\":{thinking}}}")
+    } else {
+        String::new()
+    };
     tail.push(event(
         "message_delta",
         &format!(
-            ",\"delta\":{{\"stop_reason\":\"{reason}\",\"stop_sequence\":null}},\"usage\":{{\"output_tokens\":{tokens}}}"
+            ",\"delta\":{{\"stop_reason\":\"{reason}\",\"stop_sequence\":null}},\
+             \"usage\":{{\"output_tokens\":{tokens}{details}}}"
         ),
     ));
     tail.push(event("message_stop", "          "));
     let mut before = String::new();
     let _ = write!(
         before,
-        "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\
+        "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":{text_index},\
          \"delta\":{{\"type\":\"text_delta\",\"text\":\""
     );
-    let text = text.cloned().unwrap_or_else(|| Text::new(""));
+    let text = answer.text.clone().unwrap_or_else(|| Text::new(""));
     Events { head, before, text, after: vec![Bit::Is("\"}    }\n\n".to_owned())], tail }
 }
 

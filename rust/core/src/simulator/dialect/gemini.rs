@@ -38,51 +38,81 @@ fn end(answer: &Answer) -> String {
     format!("}},\"modelVersion\":{},\"responseId\":\"{}\"}}", answer.model, answer.id)
 }
 
-/// A whole chunk, with the usage at the end of the answer.
-fn last(answer: &Answer, parts: &str) -> String {
-    let tokens = answer.completion_tokens();
-    let (middle, end) = (middle(answer, finish(answer)), end(answer));
-    format!("{START}{parts}{middle}{tokens},\"totalTokenCount\":{}{end}", answer.prompt_tokens + tokens)
+/// The count of the thinking's tokens, with a comma before it; empty without any.
+fn thoughts_count(answer: &Answer) -> String {
+    match answer.thinking_tokens() {
+        0 => String::new(),
+        count => format!(",\"thoughtsTokenCount\":{count}"),
+    }
 }
 
-fn calls(answer: &Answer) -> String {
+/// A whole chunk, with the usage at the end of the answer.
+fn last(answer: &Answer, parts: &str) -> String {
+    let tokens = answer.answer_tokens();
+    let (middle, end, total) =
+        (middle(answer, finish(answer)), end(answer), answer.prompt_tokens + answer.completion_tokens());
+    format!("{START}{parts}{middle}{tokens}{},\"totalTokenCount\":{total}{end}", thoughts_count(answer))
+}
+
+/// The calls; the first one carries the signature of the thinking before it.
+fn calls(answer: &Answer) -> Vec<String> {
     let part = |(n, call): (usize, &ToolCall)| {
         let (name, arguments) = (quoted(&call.name), object(call));
-        format!("{{\"functionCall\":{{\"id\":\"{}{n}\",\"name\":{name},\"args\":{arguments}}}}}", answer.id)
+        let signature = if n == 0 { signature(answer) } else { String::new() };
+        format!("{{\"functionCall\":{{\"id\":\"{}{n}\",\"name\":{name},\"args\":{arguments}}}{signature}}}", answer.id)
     };
-    let parts: Vec<String> = answer.parts().1.iter().enumerate().map(part).collect();
-    parts.join(",")
+    answer.calls.iter().enumerate().map(part).collect()
+}
+
+/// The field of the thinking's signature, with a comma before it; empty without any.
+fn signature(answer: &Answer) -> String {
+    if answer.thinking.count() > 0 { format!(",\"thoughtSignature\":\"{}\"", answer.signature) } else { String::new() }
+}
+
+fn thought(text: &str) -> String {
+    format!("{{\"text\":\"{text}\",\"thought\":true}}")
 }
 
 pub(super) fn unary(answer: &Answer, out: &mut BytesMut) {
-    let parts = match answer.parts() {
-        (Some(text), _) => {
-            let mut part = BytesMut::from(&b"{\"text\":\""[..]);
-            text.write_all(&mut part);
-            part.extend_from_slice(b"\"}");
-            String::from_utf8_lossy(&part).into_owned()
+    let mut parts = Vec::new();
+    let all: String = answer.thoughts().collect();
+    if !all.is_empty() {
+        parts.push(thought(&all));
+    }
+    if let Some(text) = &answer.text {
+        let mut part = BytesMut::from(&b"{\"text\":\""[..]);
+        text.write_all(&mut part);
+        part.extend_from_slice(b"\"");
+        if answer.calls.is_empty() {
+            part.extend_from_slice(signature(answer).as_bytes());
         }
-        (None, _) => calls(answer),
-    };
-    out.extend_from_slice(last(answer, &parts).as_bytes());
+        part.extend_from_slice(b"}");
+        parts.push(String::from_utf8_lossy(&part).into_owned());
+    }
+    parts.extend(calls(answer));
+    out.extend_from_slice(last(answer, &parts.join(",")).as_bytes());
     out.extend_from_slice(b"\n");
 }
 
 pub(super) fn stream(answer: &Answer, sse: bool) -> Events {
     let (open, close) = if sse { ("data: ", "\r\n\r\n") } else { (",\r\n", "") };
-    let (text, _) = answer.parts();
-    let parts = if text.is_some() { "{\"text\":\"\"}".to_owned() } else { calls(answer) };
-    let (middle, end, prompt) = (middle(answer, ""), end(answer), answer.prompt_tokens);
-    // An array needs an opening item; SSE starts with the text.
-    let head = if sse {
-        Vec::new()
+    let parts = if answer.calls.is_empty() {
+        format!("{{\"text\":\"\"{}}}", signature(answer))
     } else {
-        vec![format!("[{START}{{\"text\":\"\"}}{middle}0,\"totalTokenCount\":{prompt}{end}")]
+        calls(answer).join(",")
     };
+    let (middle, end, prompt) = (middle(answer, ""), end(answer), answer.prompt_tokens);
+    // An array needs an opening item; SSE starts with the thinking or the text.
+    let mut head = Vec::new();
+    if !sse {
+        head.push(format!("[{START}{{\"text\":\"\"}}{middle}0,\"totalTokenCount\":{prompt}{end}"));
+    }
+    let so_far = format!("{middle}0,\"totalTokenCount\":{prompt}{end}");
+    head.extend(answer.thoughts().map(|piece| format!("{open}{START}{}{so_far}{close}", thought(&piece))));
     Events {
         head,
         before: format!("{open}{START}{{\"text\":\""),
-        text: text.cloned().unwrap_or_else(|| Text::new("")),
+        text: answer.text.clone().unwrap_or_else(|| Text::new("")),
         after: vec![
             Bit::Is(format!("\"}}{middle}")),
             Bit::Count(0),

@@ -42,7 +42,6 @@ fn end(answer: &Answer) -> String {
 
 /// The message's field of calls, with a comma before it; empty without any.
 fn calls(answer: &Answer) -> String {
-    let (_, calls) = answer.parts();
     let one = |(n, call): (usize, &ToolCall)| {
         let (name, arguments) = (quoted(&call.name), object(call));
         format!(
@@ -50,27 +49,32 @@ fn calls(answer: &Answer) -> String {
             answer.id
         )
     };
-    let all: Vec<String> = calls.iter().enumerate().map(one).collect();
+    let all: Vec<String> = answer.calls.iter().enumerate().map(one).collect();
     if all.is_empty() { String::new() } else { format!(",\"tool_calls\":[{}]", all.join(",")) }
 }
 
 pub(super) fn unary(answer: &Answer, out: &mut BytesMut) {
     out.extend_from_slice(start(answer).as_bytes());
-    if let (Some(text), _) = answer.parts() {
+    if let Some(text) = &answer.text {
         text.write_all(out);
     }
+    let thinking: String = answer.thoughts().collect();
+    let thinking = if thinking.is_empty() { thinking } else { format!(",\"thinking\":\"{thinking}\"") };
     // Writing to memory cannot fail.
-    let _ = write!(out, "\"{}{}", calls(answer), end(answer));
+    let _ = write!(out, "\"{thinking}{}{}", calls(answer), end(answer));
 }
 
 pub(super) fn stream(answer: &Answer) -> Events {
     let (start, calls) = (start(answer), calls(answer));
-    let head = if calls.is_empty() { Vec::new() } else { vec![format!("{start}\"{calls}}},\"done\":false}}\n")] };
+    let thoughts = answer.thoughts();
+    let head = thoughts.map(|piece| format!("{start}\",\"thinking\":\"{piece}\"}},\"done\":false}}\n")).collect();
+    let mut tail = if calls.is_empty() { Vec::new() } else { vec![format!("{start}\"{calls}}},\"done\":false}}\n")] };
+    tail.push(format!("{start}\"{}", end(answer)));
     Events {
         head,
-        text: answer.parts().0.cloned().unwrap_or_else(|| Text::new("")),
+        text: answer.text.clone().unwrap_or_else(|| Text::new("")),
         after: vec![Bit::Is("\"},\"done\":false}\n".to_owned())],
-        tail: vec![format!("{start}\"{}", end(answer))],
+        tail,
         before: start,
     }
 }

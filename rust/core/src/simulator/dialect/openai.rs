@@ -31,9 +31,10 @@ fn usage(answer: &Answer) -> String {
     format!(
         "{{\"prompt_tokens\":{prompt},\"completion_tokens\":{completion},\"total_tokens\":{},\
          \"prompt_tokens_details\":{{\"cached_tokens\":0,\"audio_tokens\":0}},\
-         \"completion_tokens_details\":{{\"reasoning_tokens\":0,\"audio_tokens\":0,\
+         \"completion_tokens_details\":{{\"reasoning_tokens\":{},\"audio_tokens\":0,\
          \"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}}}",
-        prompt + completion
+        prompt + completion,
+        answer.thinking_tokens()
     )
 }
 
@@ -54,17 +55,23 @@ pub(super) fn unary(answer: &Answer, out: &mut BytesMut) {
         "{{\"id\":\"chatcmpl-{id}\",\"object\":\"chat.completion\",\"created\":{created},\"model\":{model},\
          \"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\"content\":"
     );
-    match answer.parts() {
-        (Some(text), _) => {
+    match &answer.text {
+        Some(text) => {
             out.extend_from_slice(b"\"");
             text.write_all(out);
             out.extend_from_slice(b"\"");
         }
-        (None, calls) => {
-            let calls: Vec<String> =
-                calls.iter().enumerate().map(|(n, c)| format!("{{{}}}", call(answer, n, c, &c.arguments))).collect();
-            let _ = write!(out, "null,\"tool_calls\":[{}]", calls.join(","));
-        }
+        None => out.extend_from_slice(b"null"),
+    }
+    if answer.thinking.count() > 0 {
+        out.extend_from_slice(b",\"reasoning_content\":\"");
+        answer.thinking.write_all(out);
+        out.extend_from_slice(b"\"");
+    }
+    if !answer.calls.is_empty() {
+        let all = answer.calls.iter().enumerate();
+        let calls: Vec<String> = all.map(|(n, c)| format!("{{{}}}", call(answer, n, c, &c.arguments))).collect();
+        let _ = write!(out, ",\"tool_calls\":[{}]", calls.join(","));
     }
     let _ = write!(
         out,
@@ -87,11 +94,14 @@ pub(super) fn stream(answer: &Answer, include_usage: bool) -> Events {
             "{start}{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\"finish_reason\":{finish}}}]{no_usage}}}\n\n"
         )
     };
-    let (text, calls) = answer.parts();
-    let content = if text.is_some() { "\"\"" } else { "null" };
+    let content = if answer.text.is_some() { "\"\"" } else { "null" };
     let mut head = vec![chunk(&format!("{{\"role\":\"assistant\",\"content\":{content},\"refusal\":null}}"), "null")];
-    for (n, one) in calls.iter().enumerate() {
-        head.push(chunk(&format!("{{\"tool_calls\":[{{\"index\":{n},{}}}]}}", call(answer, n, one, "")), "null"));
+    for piece in answer.thoughts() {
+        head.push(chunk(&format!("{{\"reasoning_content\":\"{piece}\"}}"), "null"));
+    }
+    let mut tail = Vec::new();
+    for (n, one) in answer.calls.iter().enumerate() {
+        tail.push(chunk(&format!("{{\"tool_calls\":[{{\"index\":{n},{}}}]}}", call(answer, n, one, "")), "null"));
         let mut arguments = BytesMut::new();
         let pieces = Text::new(&one.arguments);
         for piece in 0..pieces.count() {
@@ -99,10 +109,10 @@ pub(super) fn stream(answer: &Answer, include_usage: bool) -> Events {
             pieces.write(piece, &mut arguments);
             let piece = String::from_utf8_lossy(&arguments);
             let delta = format!("{{\"tool_calls\":[{{\"index\":{n},\"function\":{{\"arguments\":\"{piece}\"}}}}]}}");
-            head.push(chunk(&delta, "null"));
+            tail.push(chunk(&delta, "null"));
         }
     }
-    let mut tail = vec![chunk("{}", &format!("\"{}\"", finish(answer)))];
+    tail.push(chunk("{}", &format!("\"{}\"", finish(answer))));
     if include_usage {
         tail.push(format!("{start}],\"usage\":{}}}\n\n", usage(answer)));
     }
@@ -110,7 +120,7 @@ pub(super) fn stream(answer: &Answer, include_usage: bool) -> Events {
     Events {
         head,
         before: format!("{start}{{\"index\":0,\"delta\":{{\"content\":\""),
-        text: text.cloned().unwrap_or_else(|| Text::new("")),
+        text: answer.text.clone().unwrap_or_else(|| Text::new("")),
         after: vec![Bit::Is(format!("\"}},\"logprobs\":null,\"finish_reason\":null}}]{no_usage}}}\n\n"))],
         tail,
     }

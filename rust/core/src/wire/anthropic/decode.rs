@@ -1,15 +1,17 @@
 //! Anthropic's answers, whole and streamed.
 //!
 //! Blocks that have no common form (server tools and their results, …) become [`Part::Raw`], whole, so that the answer
-//! can be sent back. Citations are not kept in the parts; they stand in the raw body.
+//! can be sent back. Citations stand beside the parts, with the places in the text that they belong to.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, value::RawValue};
 
-use super::{NAME, error};
+use super::{JSON_TOOL, NAME, error};
 use crate::{
     error::Error,
-    model::{Assembly, Part, Response, ToolSlot, Usage},
+    model::{Assembly, Citation, FinishReason, Part, Response, ToolSlot, Usage},
     stream::Frame,
     wire::{
         StreamDecoder,
@@ -113,6 +115,8 @@ struct Block<'a> {
     name: Text<'a>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "lenient")]
+    citations: Option<Vec<Value>>,
 }
 
 /// The kinds of blocks that have a common form.
@@ -140,26 +144,52 @@ pub(super) fn message(body: &[u8]) -> Result<Response, Error> {
     let mut answer = Assembly::new();
     answer.meta(&message.id, &message.model);
     for (index, raw) in (0..).zip(content) {
-        if let Some(block) = open(&mut answer, index, raw)? {
-            answer.part(Part::Raw(block));
+        match open(&mut answer, index, raw)? {
+            Opened::Known => {}
+            Opened::Json(input) => answer.text(&input),
+            Opened::Foreign(block) => answer.part(Part::Raw(block)),
         }
     }
     if let Some(tokens) = message.usage {
         answer.usage(tokens.usage());
     }
-    answer.finish(&message.stop_reason);
+    finish(&message.stop_reason, &mut answer);
     Ok(answer.into_response())
 }
 
-/// Adds a block, or the beginning of a streamed one. A block without a common form is handed back.
-fn open(answer: &mut Assembly, index: u64, raw: &RawValue) -> Result<Option<Value>, Error> {
+/// Notes why the model stopped. It waits for no tool if the only one that it called was for the form of its answer.
+fn finish(reason: &str, answer: &mut Assembly) {
+    if reason == "tool_use" && answer.so_far().tool_calls().next().is_none() {
+        return answer.finish_as(reason, FinishReason::Stop);
+    }
+    answer.finish(reason);
+}
+
+/// What came of the beginning of a block.
+enum Opened<'a> {
+    /// It is in the answer.
+    Known,
+    /// It is the answer in the form of a tool's arguments, which stand here as far as they have come.
+    Json(Cow<'a, str>),
+    /// It has no common form.
+    Foreign(Value),
+}
+
+/// Adds a block, or the beginning of a streamed one.
+fn open<'a>(answer: &mut Assembly, index: u64, raw: &'a RawValue) -> Result<Opened<'a>, Error> {
     let block: Block<'_> = match parse(NAME, "a content block", raw.get().as_bytes()) {
         Ok(block) => block,
         // A block of an unknown kind may have fields of these names in any shape.
-        Err(error) => return foreign(raw, &BLOCKS).map(Some).ok_or(error),
+        Err(error) => return foreign(raw, &BLOCKS).map(Opened::Foreign).ok_or(error),
     };
     match &*block.kind {
-        "text" => answer.text(&block.text),
+        "text" => {
+            let start = if block.citations.is_some() { answer.so_far().text_chars() } else { 0 };
+            answer.text(&block.text);
+            for raw in block.citations.iter().flatten() {
+                answer.citation(Citation::read(raw, start, answer.so_far().text_chars()));
+            }
+        }
         "thinking" => {
             if block.thinking.is_empty() {
                 own_signature(answer, &block.signature);
@@ -169,6 +199,7 @@ fn open(answer: &mut Assembly, index: u64, raw: &RawValue) -> Result<Option<Valu
             }
         }
         "redacted_thinking" => answer.part(Part::RedactedThinking { data: block.data.0.into_owned() }),
+        "tool_use" if &*block.name == JSON_TOOL => return Ok(Opened::Json(arguments(block.input))),
         "tool_use" => {
             answer.tool_start(ToolSlot::Index(index), &block.id, &block.name, None);
             // A stream opens the block with an empty object; the pieces follow.
@@ -177,9 +208,9 @@ fn open(answer: &mut Assembly, index: u64, raw: &RawValue) -> Result<Option<Valu
                 answer.tool_arguments(ToolSlot::Index(index), &input);
             }
         }
-        _ => return Ok(serde_json::from_str(raw.get()).ok()),
+        _ => return Ok(serde_json::from_str(raw.get()).map_or(Opened::Known, Opened::Foreign)),
     }
-    Ok(None)
+    Ok(Opened::Known)
 }
 
 /// The object, if its kind is none of `known`.
@@ -221,6 +252,8 @@ struct Delta<'a> {
     signature: Text<'a>,
     #[serde(borrow, default)]
     stop_reason: Text<'a>,
+    #[serde(default, deserialize_with = "lenient")]
+    citation: Option<Value>,
 }
 
 /// A block that is passed through whole, until it is complete.
@@ -236,8 +269,14 @@ struct Pending {
 pub(super) struct Stream {
     tokens: Tokens,
     pending: Vec<Pending>,
+    /// The block whose input is the answer, and whether any of it has come.
+    json: Option<(u64, bool)>,
     /// Whether the open block has had a piece of its signature.
     signed: bool,
+    /// Where the open block's text begins, in characters.
+    block_start: usize,
+    /// The same, once a citation of it has come.
+    cited_from: Option<usize>,
 }
 
 impl StreamDecoder for Stream {
@@ -264,10 +303,14 @@ impl StreamDecoder for Stream {
             ("content_block_delta", Some(delta)) => self.piece(index, &delta, answer),
             ("content_block_start", _) => {
                 self.signed = false;
-                if let Some(raw) = event.content_block
-                    && let Some(block) = open(answer, index, raw)?
-                {
-                    self.pending.push(Pending { index, block, input: String::new() });
+                self.block_start = answer.so_far().text_chars();
+                if let Some(raw) = event.content_block {
+                    match open(answer, index, raw)? {
+                        Opened::Known => {}
+                        // A stream opens the block with an empty object; the pieces follow.
+                        Opened::Json(_) => self.json = Some((index, false)),
+                        Opened::Foreign(block) => self.pending.push(Pending { index, block, input: String::new() }),
+                    }
                 }
             }
             ("content_block_stop", _) => self.close(Some(index), answer),
@@ -281,7 +324,7 @@ impl StreamDecoder for Stream {
                 self.count(event.usage, answer);
                 if let Some(delta) = delta {
                     self.close(None, answer);
-                    answer.finish(&delta.stop_reason);
+                    finish(&delta.stop_reason, answer);
                 }
             }
             ("message_stop", _) => {
@@ -316,10 +359,20 @@ impl Stream {
     fn piece(&mut self, index: u64, delta: &Delta<'_>, answer: &mut Assembly) {
         answer.text(&delta.text);
         answer.thinking(&delta.thinking);
+        if let Some(raw) = &delta.citation {
+            let end = answer.so_far().text_chars();
+            let start = *self.cited_from.get_or_insert(self.block_start.min(end));
+            answer.citation(Citation::read(raw, start, end));
+        }
         if !delta.signature.is_empty() {
             self.sign(&delta.signature, answer);
         }
-        if !delta.partial_json.is_empty() {
+        if let Some((json, begun)) = &mut self.json
+            && *json == index
+        {
+            *begun |= !delta.partial_json.is_empty();
+            answer.text(&delta.partial_json);
+        } else if !delta.partial_json.is_empty() {
             match self.pending.iter_mut().find(|pending| pending.index == index) {
                 Some(pending) => pending.input.push_str(&delta.partial_json),
                 None => answer.tool_arguments(ToolSlot::Index(index), &delta.partial_json),
@@ -340,6 +393,17 @@ impl Stream {
 
     /// Hands out the block of that index if it is passed through, or all of them.
     fn close(&mut self, index: Option<u64>, answer: &mut Assembly) {
+        if let Some(start) = self.cited_from.take() {
+            answer.end_citations(start);
+        }
+        if let Some((json, begun)) = self.json
+            && index.is_none_or(|index| index == json)
+        {
+            self.json = None;
+            if !begun {
+                answer.text("{}");
+            }
+        }
         let done = |pending: &mut Pending| index.is_none_or(|index| index == pending.index);
         for Pending { mut block, input, .. } in self.pending.extract_if(.., done) {
             if let (Some(block), Ok(input)) = (block.as_object_mut(), serde_json::from_str(&input)) {

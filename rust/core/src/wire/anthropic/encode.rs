@@ -4,18 +4,23 @@ use std::borrow::Cow;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-use super::NAME;
+use serde_json::{Value, json};
+
+use super::{
+    JSON_TOOL, NAME,
+    thinking::{self, Thinking},
+    traits::traits,
+};
 use crate::{
     error::Error,
-    model::{
-        CacheControl, ChatRequest, Media, Message, Options, Part, Reasoning, ResponseFormat, Role, Tool, ToolChoice,
-    },
+    model::{CacheControl, ChatRequest, Media, Message, Options, Part, ResponseFormat, Role, Tool, ToolChoice, fit},
     wire::{
         body::{ObjectWriter, unsupported, write},
         common::{
             Source, arguments_object, both_bring_results, check_tool_message, is_empty_text, object_schema,
             system_parts, turns,
         },
+        media,
     },
 };
 
@@ -26,10 +31,13 @@ pub const DEFAULT_MAX_TOKENS: u32 = 4096;
 pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
     let options = &request.options;
     refuse(options)?;
+    media::ANTHROPIC.check(NAME, &request.messages)?;
+    let thinking = thinking::plan(&request.model, options)?;
+    let form = form(&request.model, options, &thinking)?;
     let mut out = Vec::with_capacity(1024);
     let mut body = ObjectWriter::with_extra(&mut out, &options.extra);
     body.field("model", &request.model);
-    body.field("max_tokens", &max_tokens(options));
+    body.field("max_tokens", &thinking.max_tokens(options.max_tokens, DEFAULT_MAX_TOKENS));
     if request.stream {
         body.field("stream", &true);
     }
@@ -41,14 +49,29 @@ pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
     let turns = turns(&request.messages);
     let groups = turns.chunk_by(both_bring_results).filter(|group| !is_silent(group));
     body.array("messages", groups, message)?;
-    if !options.tools.is_empty() {
-        body.array("tools", &options.tools, |out, item| {
-            tool(out, item);
-            Ok(())
-        })?;
+    if let Form::Tool(answer) = &form {
+        body.field("tools", &[answer]);
+        body.field("tool_choice", &json!({"type": "tool", "name": JSON_TOOL}));
+    } else {
+        if !options.tools.is_empty() {
+            body.array("tools", &options.tools, |out, item| {
+                tool(out, item);
+                Ok(())
+            })?;
+        }
+        tool_choice(&mut body, options);
     }
-    tool_choice(&mut body, options);
     sampling(&mut body, options);
+    thinking.write(&mut body);
+    body.merged("output_config", |config| {
+        config.optional("effort", thinking.effort());
+        if let Form::Schema(schema) = &form {
+            config.object("format", |format| {
+                format.field("type", "json_schema");
+                format.field("schema", &**schema);
+            });
+        }
+    });
     body.close();
     Ok(out)
 }
@@ -64,10 +87,6 @@ fn refuse(options: &Options) -> Result<(), Error> {
             return Err(unsupported(NAME, name, "temperature and top_p are what shapes the wording there"));
         }
     }
-    if options.response_format == Some(ResponseFormat::Json) {
-        let instead = "give a JSON schema as response_format, or ask for JSON in the prompt";
-        return Err(unsupported(NAME, "response_format=json", instead));
-    }
     match options.temperature {
         Some(given) if given > 1.0 => Err(Error::invalid(format!("temperature must be from 0 to 1, not {given}"))
             .with_provider(NAME)
@@ -76,13 +95,39 @@ fn refuse(options: &Options) -> Result<(), Error> {
     }
 }
 
-/// Thinking counts towards `max_tokens`, which must be above the budget.
-fn max_tokens(options: &Options) -> u32 {
-    let thinking = match options.reasoning {
-        Some(Reasoning::Budget(budget)) => budget,
-        _ => 0,
+/// How the form of the answer is asked for.
+enum Form<'a> {
+    /// Not at all.
+    Free,
+    /// By the schema of the answer.
+    Schema(Cow<'a, Value>),
+    /// By a tool that must be called, whose arguments are the answer: for models that have no such schema, and for what
+    /// it cannot say. [`decode`](super::decode) makes the answer's text of them again.
+    Tool(Value),
+}
+
+fn form<'a>(model: &str, options: &'a Options, thinking: &Thinking) -> Result<Form<'a>, Error> {
+    let open = json!({"type": "object"});
+    let (schema, says) = match &options.response_format {
+        None | Some(ResponseFormat::Text) => return Ok(Form::Free),
+        Some(ResponseFormat::Json) => (&open, "response_format=json"),
+        Some(ResponseFormat::Schema { schema, fit, .. }) if traits(model).structured => {
+            let as_given = || Some(Cow::Borrowed(schema));
+            let fitted = if *fit { fit::fit(schema, fit::Dialect::Anthropic).map(Cow::Owned) } else { as_given() };
+            match fitted {
+                Some(fitted) => return Ok(Form::Schema(fitted)),
+                None => (schema, "response_format=(a schema of open objects, or one that contains itself)"),
+            }
+        }
+        Some(ResponseFormat::Schema { schema, .. }) => (schema, "response_format"),
     };
-    options.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS.saturating_add(thinking))
+    if !options.tools.is_empty() || options.extra.contains_key("tools") || thinking.is_on() {
+        let instead = "a schema of closed objects and a model of Claude 4.5 or later go with both";
+        return Err(unsupported(NAME, &format!("{says} together with tools or reasoning"), instead)
+            .with_param("response_format".to_owned()));
+    }
+    let about = "Give the answer by calling this tool, and say nothing else.";
+    Ok(Form::Tool(json!({"name": JSON_TOOL, "description": about, "input_schema": schema})))
 }
 
 fn sampling(body: &mut ObjectWriter<'_>, options: &Options) {
@@ -95,25 +140,6 @@ fn sampling(body: &mut ObjectWriter<'_>, options: &Options) {
     if let Some(user) = &options.user {
         body.merged("metadata", |metadata| metadata.field("user_id", user));
     }
-    let mut effort = None;
-    match &options.reasoning {
-        Some(Reasoning::Budget(budget @ 1..)) => body.object("thinking", |thinking| {
-            thinking.field("type", "enabled");
-            thinking.field("budget_tokens", budget);
-        }),
-        Some(Reasoning::Effort(name)) if name != "none" => effort = Some(name),
-        Some(_) => body.object("thinking", |thinking| thinking.field("type", "disabled")),
-        None => {}
-    }
-    body.merged("output_config", |config| {
-        config.optional("effort", effort);
-        if let Some(ResponseFormat::Schema { schema, .. }) = &options.response_format {
-            config.object("format", |format| {
-                format.field("type", "json_schema");
-                format.field("schema", schema);
-            });
-        }
-    });
 }
 
 fn tool(out: &mut Vec<u8>, tool: &Tool) {
@@ -123,7 +149,12 @@ fn tool(out: &mut Vec<u8>, tool: &Tool) {
     let mut body = ObjectWriter::new(out);
     body.field("name", &tool.name);
     body.optional("description", tool.description.as_ref());
-    body.field("input_schema", &*object_schema(&tool.parameters));
+    let strict = tool.fit && tool.strict == Some(true);
+    let schema = object_schema(&tool.parameters);
+    match strict.then(|| fit::fit(&Value::Object(schema.clone().into_owned()), fit::Dialect::Anthropic)).flatten() {
+        Some(fitted) => body.field("input_schema", &fitted),
+        None => body.field("input_schema", &*schema),
+    }
     body.optional("strict", tool.strict);
     tool.extra.iter().for_each(|(key, value)| body.field(key, value));
     body.close();

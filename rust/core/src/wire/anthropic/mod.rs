@@ -1,6 +1,7 @@
 //! Anthropic's messages: `POST /v1/messages`, below the host as base URL.
 //!
-//! What has no counterpart there: `seed` and the two penalties, free-form JSON output, sounds, embeddings. `max_tokens`
+//! What has no counterpart there: `seed` and the two penalties, sounds, embeddings. An answer in JSON without a schema, or
+//! with one that Anthropic does not take, is asked for as the arguments of a tool and comes as text all the same. `max_tokens`
 //! is required there; [`DEFAULT_MAX_TOKENS`] is sent where the caller gives none. Thinking without a signature cannot be
 //! sent back and is left out, and so are empty texts, which Anthropic refuses.
 
@@ -8,6 +9,8 @@ mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
+mod thinking;
+mod traits;
 
 use http::HeaderMap;
 use serde_json::Value;
@@ -27,6 +30,9 @@ pub use encode::DEFAULT_MAX_TOKENS;
 
 /// The provider's name.
 const NAME: &str = "anthropic";
+
+/// The tool whose arguments are an answer in JSON, where the model has no other way to keep to a form.
+const JSON_TOOL: &str = "edgequake_answer_in_json";
 
 /// Anthropic's messages format.
 #[derive(Debug, Clone, Copy, Default)]

@@ -68,6 +68,7 @@ fn every_option() {
             name: "n".into(),
             schema: json!({"type": "object"}),
             strict: None,
+            fit: false,
         }),
         reasoning: Some(Reasoning::Effort("low".into())),
         extra: object(json!({"service_tier": "auto", "max_tokens": 10})),
@@ -79,6 +80,7 @@ fn every_option() {
         "tools": [{"name": "weather", "description": "d", "strict": true,
             "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}],
         "tool_choice": {"type": "any", "disable_parallel_tool_use": true},
+        "thinking": {"type": "adaptive"},
         "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}}},
     });
     assert_eq!(body(options), want);
@@ -94,11 +96,58 @@ fn thinking_and_its_budget() {
     for off in [Reasoning::Budget(0), Reasoning::Effort("none".into())] {
         assert_eq!(with(off, json!({}))["thinking"], json!({"type": "disabled"}));
     }
-    let adaptive = with(Reasoning::Effort("high".into()), json!({"thinking": {"type": "adaptive"}}));
+    let adaptive = with(Reasoning::Effort("high".into()), json!({"output_config": {"effort": "max"}}));
     assert_eq!(
         (&adaptive["thinking"], &adaptive["output_config"]),
-        (&json!({"type": "adaptive"}), &json!({"effort": "high"}))
+        (&json!({"type": "adaptive"}), &json!({"effort": "max"}))
     );
+}
+
+#[test]
+fn forms_of_the_answer() {
+    let closed = json!({"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}});
+    let open = json!({"type": "object", "additionalProperties": {"type": "integer"}});
+    let with = |model: &str, schema: &Value| {
+        let format = ResponseFormat::Schema { name: "n".into(), schema: schema.clone(), strict: None, fit: true };
+        let mut request = ask(Options { response_format: Some(format), ..Options::default() });
+        request.model = model.into();
+        serde_json::from_slice::<Value>(&Anthropic.encode_chat(&request).unwrap().body).unwrap()
+    };
+    let native = with("claude-haiku-4-5", &closed)["output_config"]["format"].clone();
+    let fitted = json!({"type": "object", "additionalProperties": false,
+        "properties": {"a": {"type": "integer", "description": "{minimum: 1}"}}});
+    assert_eq!(native, json!({"type": "json_schema", "schema": fitted}));
+    for (model, schema) in [("claude-haiku-4-5", &open), ("claude-sonnet-4-20250514", &closed)] {
+        let by_tool = with(model, schema);
+        assert_eq!(by_tool["tool_choice"], json!({"type": "tool", "name": JSON_TOOL}));
+        assert_eq!((&by_tool["tools"][0]["input_schema"], by_tool.get("output_config")), (schema, None));
+    }
+    let any = body(Options { response_format: Some(ResponseFormat::Json), ..Options::default() });
+    assert_eq!(any["tools"][0]["input_schema"], json!({"type": "object"}));
+}
+
+#[test]
+fn an_answer_by_tool_is_text() {
+    let block = |input: &str| format!(r#"{{"type":"tool_use","id":"t","name":"{JSON_TOOL}","input":{input}}}"#);
+    let whole = format!(r#"{{"content":[{}],"stop_reason":"tool_use"}}"#, block(r#"{"a": 1}"#));
+    let mut response = Anthropic.decode_chat(whole.as_bytes()).unwrap();
+    assert_eq!((response.text().as_str(), response.tool_calls().count()), (r#"{"a":1}"#, 0));
+    assert_eq!(response.finish_reason, Some(FinishReason::Stop));
+    assert_eq!(response.raw_finish_reason.as_deref(), Some("tool_use"));
+    for (pieces, expected) in [(&[r#"{\"a\":"#, " 1", "}"][..], r#"{"a": 1}"#), (&[], "{}")] {
+        let mut frames = vec![format!(r#"{{"type":"content_block_start","index":0,"content_block":{}}}"#, block("{}"))];
+        frames.extend(pieces.iter().map(|piece| {
+            format!(r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"input_json_delta","partial_json":"{piece}"}}}}"#)
+        }));
+        frames.push(r#"{"type":"content_block_stop","index":0}"#.to_owned());
+        frames.push(r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"}}"#.to_owned());
+        let (mut decoder, mut answer) = (Anthropic.stream_decoder(), Assembly::new());
+        for data in &frames {
+            decoder.frame(Frame { event: "", data: data.as_bytes() }, &mut answer).unwrap();
+        }
+        response = answer.into_response();
+        assert_eq!((response.text().as_str(), response.finish_reason), (expected, Some(FinishReason::Stop)));
+    }
 }
 
 #[test]
@@ -123,7 +172,10 @@ fn what_anthropic_has_not_is_refused() {
         ("seed", Options { seed: Some(1), ..Options::default() }),
         ("presence_penalty", Options { presence_penalty: Some(0.0), ..Options::default() }),
         ("frequency_penalty", Options { frequency_penalty: Some(0.0), ..Options::default() }),
-        ("response_format=json", Options { response_format: Some(ResponseFormat::Json), ..Options::default() }),
+        (
+            "response_format",
+            Options { response_format: Some(ResponseFormat::Json), tools: vec![weather()], ..Options::default() },
+        ),
     ] {
         let error = refused(options);
         assert_eq!((error.kind(), error.param()), (ErrorKind::Unsupported, Some(param)));

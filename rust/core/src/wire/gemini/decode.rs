@@ -9,7 +9,7 @@ use serde_json::{Value, value::RawValue};
 use super::{NAME, error};
 use crate::{
     error::Error,
-    model::{Assembly, FinishReason, Media, Part, Response, ToolSlot, Usage},
+    model::{Assembly, Citation, FinishReason, Media, Part, Response, ToolSlot, Usage},
     stream::Frame,
     wire::{
         StreamDecoder,
@@ -44,6 +44,10 @@ struct Candidate<'a> {
     finish_reason: Text<'a>,
     #[serde(default)]
     index: Count,
+    #[serde(borrow)]
+    grounding_metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    citation_metadata: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -170,6 +174,12 @@ fn read<'a>(data: &'a [u8], what: &str, answer: &mut Assembly) -> Result<Option<
                 raw_part(data, at, n, answer);
             }
         }
+        if let Some(raw) = candidate.grounding_metadata {
+            grounded(raw, answer);
+        }
+        if let Some(raw) = candidate.citation_metadata {
+            cited(raw, answer);
+        }
         return Ok(Some(candidate.finish_reason));
     }
     let blocked = chunk.prompt_feedback.map(|feedback| feedback.block_reason).filter(|reason| !reason.is_empty());
@@ -177,6 +187,43 @@ fn read<'a>(data: &'a [u8], what: &str, answer: &mut Assembly) -> Result<Option<
         FinishReason::ContentFilter => reason,
         _ => Text("content_filter".into()),
     }))
+}
+
+/// Adds the sources that a search found, each where it supports the text. Gemini counts in bytes.
+#[cold]
+fn grounded(raw: &RawValue, answer: &mut Assembly) {
+    let Ok(metadata) = serde_json::from_str::<Value>(raw.get()) else { return };
+    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let chunks = list(&metadata, "groundingChunks");
+    let text = answer.so_far().text();
+    for support in list(&metadata, "groundingSupports") {
+        let segment = support.get("segment").cloned().unwrap_or_default();
+        let (start, end) = (place(&segment, "startIndex", &text, 0), place(&segment, "endIndex", &text, text.len()));
+        for index in list(&support, "groundingChunkIndices") {
+            let chunk = index.as_u64().and_then(|n| chunks.get(usize::try_from(n).ok()?));
+            let Some(source) = chunk.and_then(|chunk| chunk.as_object()?.values().next()) else { continue };
+            answer.citation(Citation::read(source, start, end));
+        }
+    }
+}
+
+/// Adds the sources that the text repeats.
+#[cold]
+fn cited(raw: &RawValue, answer: &mut Assembly) {
+    let Ok(metadata) = serde_json::from_str::<Value>(raw.get()) else { return };
+    let sources = metadata.get("citationSources").or_else(|| metadata.get("citations")).and_then(Value::as_array);
+    let text = answer.so_far().text();
+    for source in sources.into_iter().flatten() {
+        let (start, end) = (place(source, "startIndex", &text, 0), place(source, "endIndex", &text, text.len()));
+        answer.citation(Citation::read(source, start, end));
+    }
+}
+
+/// A place given in bytes, in characters.
+fn place(value: &Value, key: &str, text: &str, otherwise: usize) -> usize {
+    let given = value.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+    let at = given.unwrap_or(otherwise).min(text.len());
+    text.char_indices().take_while(|(byte, _)| *byte < at).count()
 }
 
 /// Adds a part; `false` if it has no common form.

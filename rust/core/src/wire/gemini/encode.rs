@@ -11,9 +11,10 @@ use crate::{
     wire::{
         body::{ObjectWriter, unsupported, write},
         common::{
-            Source, arguments_object, both_bring_results, check_tool_message, is_empty_text, is_made_up, object_schema,
-            system_parts, tool_name, turns,
+            Source, arguments_object, both_bring_results, budget_of, check_tool_message, is_empty_text, is_made_up,
+            object_schema, system_parts, tool_name, turns,
         },
+        media,
     },
 };
 
@@ -23,7 +24,8 @@ const FILES: &str = "https://generativelanguage.googleapis.com/v1beta/files/";
 /// The body of a chat request.
 pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
     let options = &request.options;
-    refuse(options)?;
+    refuse(&request.model, options)?;
+    media::GEMINI.check(NAME, &request.messages)?;
     let mut out = Vec::with_capacity(1024);
     let mut body = ObjectWriter::with_extra(&mut out, &options.extra);
     let turns = turns(&request.messages);
@@ -57,12 +59,39 @@ pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
         })?;
     }
     tool_config(&mut body, options);
-    body.merged("generationConfig", |config| generation_config(config, options));
+    body.merged("generationConfig", |config| generation_config(config, &request.model, options));
     body.close();
     Ok(out)
 }
 
-fn refuse(options: &Options) -> Result<(), Error> {
+/// Whether the model takes a level of thinking (Gemini 3 and later) and not a budget (2.5). One whose name says nothing
+/// is taken for a new one. Source: Google's guide "Gemini thinking".
+fn takes_level(model: &str) -> bool {
+    let version = model.rsplit('/').next().and_then(|name| name.strip_prefix("gemini-"));
+    !version.is_some_and(|version| version.starts_with("2.") || version.starts_with("1."))
+}
+
+fn refuse(model: &str, options: &Options) -> Result<(), Error> {
+    match &options.reasoning {
+        Some(Reasoning::Effort(name)) if takes_level(model) => {
+            let nearest = match name.as_str() {
+                "minimal" | "low" | "medium" | "high" => None,
+                // A model of another name may well be one that can be told not to think.
+                "none" => model.contains("gemini-").then_some("minimal"),
+                "xhigh" | "max" => Some("high"),
+                _ => Some("medium"),
+            };
+            if let Some(nearest) = nearest {
+                let instead = format!("the nearest that {model} takes is reasoning=\"{nearest}\"");
+                return Err(unsupported(NAME, &format!("reasoning={name:?}"), &instead));
+            }
+        }
+        Some(Reasoning::Effort(name)) if budget_of(name).is_none() => {
+            let instead = "give none, minimal, low, medium, high, or a budget of tokens";
+            return Err(unsupported(NAME, &format!("reasoning={name:?}"), instead));
+        }
+        _ => {}
+    }
     if options.user.is_some() {
         return Err(unsupported(NAME, "user", "leave it out; on Vertex AI give labels in extra"));
     }
@@ -72,7 +101,7 @@ fn refuse(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-fn generation_config(config: &mut ObjectWriter<'_>, options: &Options) {
+fn generation_config(config: &mut ObjectWriter<'_>, model: &str, options: &Options) {
     config.optional("maxOutputTokens", options.max_tokens);
     config.optional("temperature", options.temperature);
     config.optional("topP", options.top_p);
@@ -93,17 +122,25 @@ fn generation_config(config: &mut ObjectWriter<'_>, options: &Options) {
         None => {}
     }
     // Who asks for thinking wants to see it, as with the other providers.
-    config.merged("thinkingConfig", |thinking| match &options.reasoning {
-        Some(Reasoning::Budget(budget @ 1..)) => {
-            thinking.field("includeThoughts", &true);
-            thinking.field("thinkingBudget", budget);
+    config.merged("thinkingConfig", |thinking| {
+        let budget = match &options.reasoning {
+            Some(Reasoning::Effort(name)) if takes_level(model) && name != "none" => {
+                thinking.field("includeThoughts", &true);
+                thinking.field("thinkingLevel", name);
+                return;
+            }
+            Some(Reasoning::Effort(name)) => budget_of(name),
+            Some(Reasoning::Budget(budget)) => Some(*budget),
+            None => None,
+        };
+        match budget {
+            Some(0) => thinking.field("thinkingBudget", &0),
+            Some(budget) => {
+                thinking.field("includeThoughts", &true);
+                thinking.field("thinkingBudget", &budget);
+            }
+            None => {}
         }
-        Some(Reasoning::Effort(name)) if name != "none" => {
-            thinking.field("includeThoughts", &true);
-            thinking.field("thinkingLevel", name);
-        }
-        Some(_) => thinking.field("thinkingBudget", &0),
-        None => {}
     });
 }
 

@@ -83,6 +83,7 @@ fn every_option() {
             name: "n".into(),
             schema: json!({"$ref": "#/$defs/a"}),
             strict: None,
+            fit: false,
         }),
         reasoning: Some(Reasoning::Budget(64)),
         extra: object(json!({
@@ -109,6 +110,25 @@ fn thinking_and_formats() {
     let thinking =
         |reasoning| config(Options { reasoning: Some(reasoning), ..Options::default() })["thinkingConfig"].clone();
     assert_eq!(thinking(Reasoning::Effort("low".into())), json!({"includeThoughts": true, "thinkingLevel": "low"}));
+    let by_model = |model: &str, effort: &str| {
+        let mut request = ask(Options { reasoning: Some(Reasoning::Effort(effort.into())), ..Options::default() });
+        request.model = model.into();
+        let encoded = Gemini.encode_chat(&request).map_err(|error| error.message().to_owned())?;
+        let body: Value = serde_json::from_slice(&encoded.body).unwrap();
+        Ok::<_, String>(body["generationConfig"]["thinkingConfig"].clone())
+    };
+    for (effort, budget) in [("low", 1_024), ("medium", 8_192), ("high", 24_576)] {
+        let expected = json!({"includeThoughts": true, "thinkingBudget": budget});
+        assert_eq!(by_model("gemini-2.5-flash", effort), Ok(expected.clone()));
+        assert_eq!(by_model("models/gemini-2.5-pro", effort), Ok(expected));
+        assert_eq!(by_model("gemini-3-pro-preview", effort).unwrap()["thinkingLevel"], effort);
+    }
+    assert_eq!(by_model("gemini-2.5-flash", "none"), Ok(json!({"thinkingBudget": 0})));
+    for (model, effort, nearest) in
+        [("gemini-3-pro", "none", "minimal"), ("gemini-3-flash", "max", "high"), ("gemini-2.5-pro", "huge", "medium")]
+    {
+        assert!(by_model(model, effort).unwrap_err().contains(nearest), "{model} {effort}");
+    }
     for off in [Reasoning::Budget(0), Reasoning::Effort("none".into())] {
         assert_eq!(thinking(off), json!({"thinkingBudget": 0}));
     }

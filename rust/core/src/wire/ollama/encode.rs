@@ -6,7 +6,8 @@ use crate::{
     model::{ChatRequest, Media, Message, Options, Part, Reasoning, ResponseFormat, Role, Tool, ToolChoice},
     wire::{
         body::{ObjectWriter, unsupported, write},
-        common::{Source, arguments_object, check_tool_message, object_schema, tool_name},
+        common::{Source, arguments_object, check_tool_message, effort_of, object_schema, tool_name},
+        media,
     },
 };
 
@@ -14,6 +15,7 @@ use crate::{
 pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
     let options = &request.options;
     refuse(options)?;
+    media::OLLAMA.check(NAME, &request.messages)?;
     let mut out = Vec::with_capacity(1024);
     let mut body = ObjectWriter::with_extra(&mut out, &options.extra);
     body.field("model", &request.model);
@@ -37,8 +39,12 @@ pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
         Some(ResponseFormat::Text) | None => {}
     }
     match &options.reasoning {
-        Some(Reasoning::Effort(name)) if name != "none" => body.field("think", name),
-        Some(_) => body.field("think", &false),
+        // Only gpt-oss tells efforts apart; other models think, or do not. Source: Ollama's guide "Thinking".
+        Some(Reasoning::Effort(name)) if name != "none" && request.model.contains("gpt-oss") => {
+            body.field("think", name);
+        }
+        Some(Reasoning::Effort(name)) => body.field("think", &(name != "none")),
+        Some(Reasoning::Budget(budget)) => body.field("think", &(*budget > 0)),
         None => {}
     }
     body.merged("options", |inner| sampling(inner, options));
@@ -48,14 +54,17 @@ pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
 
 fn refuse(options: &Options) -> Result<(), Error> {
     let forced = matches!(options.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
+    if let Some(Reasoning::Budget(budget @ 1..)) = options.reasoning {
+        let instead = format!("give an effort; the nearest is reasoning=\"{}\"", effort_of(budget));
+        return Err(unsupported(NAME, "a reasoning budget", &instead).with_param("reasoning".to_owned()));
+    }
+    let strict = options.tools.iter().any(|tool| tool.strict == Some(true));
     let instead = if forced {
         ("tool_choice", "it decides by itself: ask for the call in the prompt, or give a schema as response_format")
     } else if options.parallel_tool_calls == Some(false) {
         ("parallel_tool_calls=false", "take the first of the tool calls that come")
-    } else if options.tools.iter().any(|tool| tool.strict == Some(true)) {
-        ("strict tools", "leave strict out, and check the arguments")
-    } else if matches!(options.reasoning, Some(Reasoning::Budget(1..))) {
-        ("a reasoning budget", "give an effort (low, medium, high), or 0 to turn thinking off")
+    } else if strict {
+        ("strict", "leave it out; the arguments are checked before a tool of a typed function is called")
     } else if options.user.is_some() {
         ("user", "leave it out")
     } else {

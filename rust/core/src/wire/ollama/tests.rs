@@ -68,13 +68,14 @@ fn every_option() {
             name: "n".into(),
             schema: json!({"type": "object"}),
             strict: None,
+            fit: false,
         }),
         reasoning: Some(Reasoning::Effort("low".into())),
         extra: object(json!({"keep_alive": "5m", "options": {"num_ctx": 8192, "top_k": 40}})),
         ..Options::default()
     };
     let want = json!({
-        "model": "m", "stream": false, "format": {"type": "object"}, "think": "low", "keep_alive": "5m",
+        "model": "m", "stream": false, "format": {"type": "object"}, "think": true, "keep_alive": "5m",
         "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}],
         "options": {"num_predict": 9, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "seed": 7, "stop": ["END"],
             "presence_penalty": 1.0, "frequency_penalty": -1.0, "num_ctx": 8192},
@@ -89,6 +90,10 @@ fn formats_thinking_and_no_tools() {
     for off in [Reasoning::Budget(0), Reasoning::Effort("none".into())] {
         assert_eq!(body(Options { reasoning: Some(off), ..Options::default() })["think"], false);
     }
+    let mut request = ask(Options { reasoning: Some(Reasoning::Effort("low".into())), ..Options::default() });
+    request.model = "gpt-oss:20b".into();
+    let sent: Value = serde_json::from_slice(&Ollama.encode_chat(&request).unwrap().body).unwrap();
+    assert_eq!(sent["think"], "low");
     let none = Options { tools: vec![tool()], tool_choice: Some(ToolChoice::None), ..Options::default() };
     assert_eq!(body(none), json!({"model": "m", "stream": false}));
 }

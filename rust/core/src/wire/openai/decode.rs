@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    model::{Assembly, Part, Response, ToolSlot},
+    model::{Assembly, Citation, Part, Response, ToolSlot},
 };
 
 /// A whole answer, or one chunk of it. What was said stands under `message` if `WHOLE`, else under `delta`.
@@ -88,6 +88,7 @@ pub(super) struct Said<'a> {
     function_call: Function<'a>,
     audio: Raw<'a>,
     images: Raw<'a>,
+    annotations: Raw<'a>,
 }
 
 fields!(Said {
@@ -100,6 +101,7 @@ fields!(Said {
     "function_call" => function_call,
     "audio" => audio,
     "images" => images,
+    "annotations" => annotations,
 });
 
 #[derive(Debug, Default)]
@@ -207,6 +209,11 @@ impl<'a> Said<'a> {
         } else {
             answer.text(self.content.text_in(scratch));
         }
+        if self.annotations.is_list() {
+            for annotation in self.annotations.read::<Vec<serde_json::Value>>().unwrap_or_default() {
+                tell_annotation(&annotation, answer);
+            }
+        }
         answer.refusal(self.refusal.text_in(scratch));
         for call in self.tool_calls.iter() {
             call.tell(whole, scratch, answer);
@@ -225,6 +232,17 @@ impl<'a> Said<'a> {
             }
         }
     }
+}
+
+/// A source of the text. Places are in characters here, too.
+fn tell_annotation(annotation: &serde_json::Value, answer: &mut Assembly) {
+    let inner = annotation.get("url_citation").unwrap_or(annotation);
+    let all = answer.so_far().text_chars();
+    let place = |name| inner.get(name).and_then(serde_json::Value::as_u64).and_then(|n| usize::try_from(n).ok());
+    let end = place("end_index").unwrap_or(all);
+    let mut citation = Citation::read(inner, place("start_index").unwrap_or(0).min(end), end);
+    citation.raw = annotation.clone();
+    answer.citation(citation);
 }
 
 /// Content as a list of parts (Mistral). Parts of an unknown kind are kept as they are.

@@ -1,12 +1,17 @@
 //! Encodes chat requests: everything but the messages.
 
+use std::borrow::Cow;
+
+use serde_json::Value;
+
 use super::{MaxTokensField, OpenAi, messages};
 use crate::{
     error::Error,
-    model::{ChatRequest, Options, Reasoning, ResponseFormat, Tool, ToolChoice},
+    model::{ChatRequest, Options, Reasoning, ResponseFormat, Tool, ToolChoice, fit},
     wire::{
         Encoded,
         body::{ObjectWriter, unsupported, write},
+        common::effort_of,
     },
 };
 
@@ -14,6 +19,9 @@ use crate::{
 pub(super) fn chat(wire: &OpenAi, request: &ChatRequest) -> Result<Encoded, Error> {
     let options = &request.options;
     check(wire, options)?;
+    if let Some(limits) = &wire.media {
+        limits.check(wire.name, &request.messages)?;
+    }
     let mut out = Vec::with_capacity(messages::estimate(&request.messages) + 512);
     let mut body = ObjectWriter::with_extra(&mut out, &options.extra);
     body.field("model", &request.model);
@@ -52,9 +60,10 @@ fn check(wire: &OpenAi, options: &Options) -> Result<(), Error> {
         let instead = format!("if this server takes it, send extra={{\"top_k\": {top_k}}}");
         return Err(unsupported(wire.name, "top_k", &instead));
     }
-    if let Some(Reasoning::Budget(_)) = options.reasoning {
-        let instead = "give an effort such as \"low\", \"medium\" or \"high\"";
-        let error = unsupported(wire.name, "a reasoning budget in tokens", instead);
+    if let Some(Reasoning::Budget(budget)) = options.reasoning {
+        let nearest = effort_of(budget);
+        let instead = format!("give an effort; the nearest is reasoning=\"{nearest}\"");
+        let error = unsupported(wire.name, "a reasoning budget in tokens", &instead);
         return Err(error.with_param("reasoning".to_owned()));
     }
     let has_tools = !options.tools.is_empty() || options.extra.contains_key("tools");
@@ -68,12 +77,13 @@ fn write_format(format: &mut ObjectWriter<'_>, wanted: &ResponseFormat) {
     match wanted {
         ResponseFormat::Text => format.field("type", "text"),
         ResponseFormat::Json => format.field("type", "json_object"),
-        ResponseFormat::Schema { name, schema, strict } => {
+        ResponseFormat::Schema { name, schema, strict, fit } => {
+            let fitted = fitted(schema, *fit && *strict != Some(false));
             format.field("type", "json_schema");
             format.object("json_schema", |o| {
-                o.field("name", name);
-                o.field("schema", schema);
-                o.optional("strict", *strict);
+                o.field("name", &schema_name(name));
+                o.field("schema", fitted.as_ref().unwrap_or(schema));
+                o.optional("strict", fitted.as_ref().map(|_| true).or(*strict));
             });
         }
     }
@@ -104,6 +114,21 @@ fn write_tools(body: &mut ObjectWriter<'_>, options: &Options) -> Result<(), Err
     Ok(())
 }
 
+/// The schema as strict mode takes it, if it may be changed and can be.
+fn fitted(schema: &Value, may: bool) -> Option<Value> {
+    if may { fit::fit(schema, fit::Dialect::OpenAi) } else { None }
+}
+
+/// A schema's name as OpenAI takes it: at most 64 letters, digits, `_` and `-`.
+fn schema_name(name: &str) -> Cow<'_, str> {
+    let takes = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if (1..=64).contains(&name.len()) && name.chars().all(takes) {
+        return name.into();
+    }
+    let plain: String = name.chars().take(64).map(|c| if takes(c) { c } else { '_' }).collect();
+    if plain.is_empty() { "response".into() } else { plain.into() }
+}
+
 fn write_tool(out: &mut Vec<u8>, tool: &Tool) {
     if let Some(raw) = &tool.raw {
         return write(out, raw);
@@ -114,7 +139,12 @@ fn write_tool(out: &mut Vec<u8>, tool: &Tool) {
         o.field("name", &tool.name);
         o.optional("description", tool.description.as_ref());
         // A tool without parameters says so by having none.
-        o.optional("parameters", (!tool.parameters.is_empty()).then_some(&tool.parameters));
+        let strict = tool.fit && tool.strict == Some(true);
+        let fitted = strict.then(|| fitted(&Value::Object(tool.parameters.clone()), true)).flatten();
+        match fitted {
+            Some(fitted) => o.field("parameters", &fitted),
+            None => o.optional("parameters", (!tool.parameters.is_empty()).then_some(&tool.parameters)),
+        }
         o.optional("strict", tool.strict);
     });
     tool.extra.iter().for_each(|(key, value)| item.field(key, value));
@@ -143,7 +173,7 @@ mod tests {
         error::ErrorKind,
         model::{JsonObject, Message, Role},
     };
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn request(options: Options) -> ChatRequest {
         let messages = vec![Message::text(Role::User, "Hi").into()];
@@ -216,7 +246,10 @@ mod tests {
 
     #[test]
     fn forms_of_the_answer_and_choices_of_tools() {
-        let schema = |strict| ResponseFormat::Schema { name: "n".to_owned(), schema: json!({"type": "array"}), strict };
+        let schema = |strict| {
+            let (name, schema) = ("n".to_owned(), json!({"type": "array"}));
+            ResponseFormat::Schema { name, schema, strict, fit: false }
+        };
         for (format, expected) in [
             (ResponseFormat::Text, json!({"type": "text"})),
             (
@@ -241,6 +274,37 @@ mod tests {
             let options = Options { tool_choice: Some(choice), parallel_tool_calls: Some(true), ..Options::default() };
             assert_eq!(body(&OpenAi::default(), &request(options)), json!({}));
         }
+    }
+
+    #[test]
+    fn schemas_are_made_strict_where_they_may_be_and_can_be() {
+        let open = json!({"type": "object", "additionalProperties": {"type": "integer"}});
+        let closed = json!({"type": "object", "properties": {"a": {"type": "integer"}}});
+        let sent = |schema: &Value, strict| {
+            let format =
+                ResponseFormat::Schema { name: "My Type[int]".to_owned(), schema: schema.clone(), strict, fit: true };
+            let options = Options { response_format: Some(format), ..Options::default() };
+            body(&OpenAi::default(), &request(options))["response_format"]["json_schema"].take()
+        };
+        assert_eq!(
+            sent(&closed, None),
+            json!({"name": "My_Type_int_", "strict": true, "schema": {
+                "type": "object", "properties": {"a": {"anyOf": [{"type": "integer"}, {"type": "null"}]}},
+                "required": ["a"], "additionalProperties": false}})
+        );
+        assert_eq!(sent(&closed, Some(false)), json!({"name": "My_Type_int_", "strict": false, "schema": closed}));
+        assert_eq!(sent(&open, None), json!({"name": "My_Type_int_", "schema": open}));
+        let tool = |fit| Tool {
+            name: "f".to_owned(),
+            parameters: object(closed.clone()),
+            strict: Some(true),
+            fit,
+            ..Tool::default()
+        };
+        let options = Options { tools: vec![tool(true), tool(false)], ..Options::default() };
+        let tools = body(&OpenAi::default(), &request(options))["tools"].take();
+        assert_eq!(tools[0]["function"]["parameters"]["required"], json!(["a"]));
+        assert_eq!(tools[1]["function"]["parameters"], closed);
     }
 
     #[test]
@@ -301,7 +365,7 @@ mod tests {
             (
                 Options { reasoning: Some(Reasoning::Budget(0)), ..Options::default() },
                 ErrorKind::Unsupported,
-                "a reasoning budget in tokens is not supported by openai; give an effort such as \"low\", \"medium\" or \"high\"",
+                "a reasoning budget in tokens is not supported by openai; give an effort; the nearest is reasoning=\"none\"",
             ),
             (
                 Options { tool_choice: Some(ToolChoice::Required), ..Options::default() },

@@ -19,7 +19,10 @@ use crate::{
     error::Error,
     model::{ChatRequest, EmbedRequest, Embeddings, Response},
     stream::Framing,
-    wire::{EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire},
+    wire::{
+        EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire,
+        media::{self, MediaLimits},
+    },
 };
 
 /// Which field carries `max_tokens`.
@@ -52,6 +55,8 @@ pub struct OpenAi {
     pub cache_marks: bool,
     /// What one embedding request may hold; `None` if the server has no embeddings.
     pub embed_limits: Option<EmbedLimits>,
+    /// Which files the server takes; `None` leaves it to the server.
+    pub media: Option<MediaLimits>,
 }
 
 /// OpenAI takes 2,048 texts and 300,000 tokens in one request. A token is at least one byte, so that 300,000 bytes of any
@@ -69,6 +74,7 @@ impl Default for OpenAi {
             send_thinking: false,
             cache_marks: false,
             embed_limits: Some(OPENAI_EMBED_LIMITS),
+            media: Some(media::OPENAI),
         }
     }
 }
