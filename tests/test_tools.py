@@ -567,8 +567,11 @@ def test_results_of_every_kind(sim, value, text):
     assert result_of(sim.provider("openai"), value) == {"role": "tool", "tool_call_id": "c1", "content": text}
     block = {"type": "tool_result", "tool_use_id": "c1", "content": text}
     assert result_of(sim.provider("anthropic"), value) == {"role": "user", "content": [block]}
-    response = {"functionResponse": {"id": "c1", "name": "add", "response": {"result": text}}}
-    assert result_of(sim.provider("gemini"), value) == {"role": "user", "parts": [response]}
+    # Gemini takes JSON as it is: an object is the response itself.
+    given = text if isinstance(value, str) else json.loads(text)
+    response = given if isinstance(given, dict) else {"result": given}
+    answer = {"functionResponse": {"id": "c1", "name": "add", "response": response}}
+    assert result_of(sim.provider("gemini"), value) == {"role": "user", "parts": [answer]}
     told = {"role": "tool", "content": text, "tool_name": "add", "tool_call_id": "c1"}
     assert result_of(sim.provider("ollama"), value) == told
 
