@@ -141,7 +141,7 @@ fn thinking_and_formats() {
 fn what_gemini_has_not_is_refused() {
     for (param, options) in [
         ("user", Options { user: Some("u".into()), ..Options::default() }),
-        ("parallel_tool_calls=false", Options { parallel_tool_calls: Some(false), ..Options::default() }),
+        ("parallel_tool_calls", Options { parallel_tool_calls: Some(false), ..Options::default() }),
     ] {
         let error = Gemini.encode_chat(&ask(options)).unwrap_err();
         assert_eq!((error.kind(), error.param()), (ErrorKind::Unsupported, Some(param)));
