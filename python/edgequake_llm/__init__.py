@@ -9,6 +9,8 @@ The core (HTTP/2 client, stream parsers, retries, timing) is Rust. Importing thi
 
 from edgequake_llm._config import HTTPConfig, RetryPolicy, Timeouts
 from edgequake_llm._core import (
+    CacheKey,
+    CacheStats,
     ChatMessage,
     Citation,
     CitationEvent,
@@ -16,6 +18,7 @@ from edgequake_llm._core import (
     EventStream,
     FinishEvent,
     InferenceMetrics,
+    LLMCache,
     LLMResponse,
     PartEvent,
     Permit,
@@ -67,6 +70,7 @@ from edgequake_llm._exceptions import (
     UnsupportedOption,
 )
 from edgequake_llm._options import CompletionOptions
+from edgequake_llm.cache import CacheConfig, CachedProvider
 from edgequake_llm.factory import ProviderFactory, ProviderType
 from edgequake_llm.limiter import RateLimitedProvider, RateLimiterConfig
 from edgequake_llm.parts import ContentPart
@@ -88,6 +92,10 @@ __all__ = [
     "APIStatusError",
     "AnthropicProvider",
     "AuthenticationError",
+    "CacheConfig",
+    "CacheKey",
+    "CacheStats",
+    "CachedProvider",
     "ChatMessage",
     "Citation",
     "CitationEvent",
@@ -109,6 +117,7 @@ __all__ = [
     "InternalError",
     "InvalidRequestError",
     "InvalidResponseError",
+    "LLMCache",
     "LLMError",
     "LLMResponse",
     "LLMTimeoutError",

@@ -312,6 +312,11 @@ impl<T: Send + 'static> Work<T> {
         Ok(Self { handle: Some(generation.spawn(work)), pid: std::process::id() })
     }
 
+    /// No work: what it would bring is there already.
+    pub(crate) fn done() -> Self {
+        Self { handle: None, pid: std::process::id() }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
         let Some(handle) = &mut self.handle else {
             return Poll::Ready(Err(Error::new(ErrorKind::Closed, "this call was awaited already")));
@@ -430,6 +435,7 @@ impl<T: Send + 'static> Job for TypedJob<T> {
 #[pyclass(module = "edgequake_llm._core")]
 pub(crate) struct Call {
     job: Option<Box<dyn Job>>,
+    ready: Option<Py<PyAny>>,
     waiter: Option<Waiter>,
 }
 
@@ -441,10 +447,16 @@ impl Call {
         finish: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + Sync + 'static,
     ) -> PyResult<Self> {
         let work = Work::start(py, work)?;
-        Ok(Self { job: Some(Box::new(TypedJob { work, finish: Some(Box::new(finish)) })), waiter: None })
+        Ok(Self { job: Some(Box::new(TypedJob { work, finish: Some(Box::new(finish)) })), ready: None, waiter: None })
+    }
+
+    /// A call whose result is there already: awaiting it never suspends.
+    pub(crate) fn ready(result: Py<PyAny>) -> Self {
+        Self { job: None, ready: Some(result), waiter: None }
     }
 
     fn abandon(&mut self) {
+        self.ready = None;
         self.waiter = None;
         if let Some(mut job) = self.job.take() {
             job.abort();
@@ -463,6 +475,9 @@ impl Call {
     }
 
     fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(result) = self.ready.take() {
+            return Err(PyStopIteration::new_err(result));
+        }
         let Some(job) = &mut self.job else {
             return Err(PyRuntimeError::new_err("this call was awaited already"));
         };

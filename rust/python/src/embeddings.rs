@@ -40,6 +40,13 @@ fn view<'py>(py: Python<'py>, values: &[f32], count: usize, dims: usize) -> PyRe
     memoryview.call_method1(intern!(py, "cast"), ("f", PyList::new(py, [count, dims])?))
 }
 
+/// A view of one vector.
+pub(crate) fn row_view<'py>(py: Python<'py>, vector: &[f32]) -> PyResult<Bound<'py, PyAny>> {
+    let bytes = PyBytes::new(py, bytemuck::cast_slice(vector));
+    let memoryview = py.import("builtins")?.getattr(intern!(py, "memoryview"))?.call1((bytes,))?;
+    memoryview.call_method1(intern!(py, "cast"), ("f",))
+}
+
 /// Vectors by the place of their text, for an error that tells what had come already.
 pub(crate) fn vectors_by_place<'py>(
     py: Python<'py>,
@@ -48,9 +55,7 @@ pub(crate) fn vectors_by_place<'py>(
     let dict = PyDict::new(py);
     for (start, batch) in batches {
         for (place, vector) in batch.values.chunks(batch.dims.max(1)).enumerate() {
-            let view = view(py, vector, 1, vector.len())?;
-            let bytes = view.call_method1(intern!(py, "cast"), ("B",))?;
-            dict.set_item(start + place, bytes.call_method1(intern!(py, "cast"), ("f",))?)?;
+            dict.set_item(start + place, row_view(py, vector)?)?;
         }
     }
     Ok(dict)
@@ -172,10 +177,16 @@ impl Embeddings {
         self.usage.map(Usage::from)
     }
 
-    /// Requests sent, one for each batch and each retry.
+    /// Requests sent, one for each batch and each retry; 0 when a cache had all vectors.
     #[getter]
     fn attempts(&self) -> u32 {
         self.meta.attempts
+    }
+
+    /// Whether all vectors came from a cache of this library or from an equal call, and cost nothing.
+    #[getter]
+    fn cached(&self) -> bool {
+        self.meta.cached
     }
 
     /// What the whole call took: `total_ms` is until the last vectors had come.

@@ -2,6 +2,7 @@
 //! not about Python.
 
 mod bridge;
+mod cache;
 mod embeddings;
 mod errors;
 mod event;
@@ -24,6 +25,8 @@ mod wires;
 mod _core {
     use pyo3::{prelude::*, types::PyDict};
 
+    #[pymodule_export]
+    use super::cache::{CacheKey, CacheStats, LlmCache};
     #[pymodule_export]
     use super::embeddings::Embeddings;
     #[pymodule_export]

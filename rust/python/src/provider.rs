@@ -7,7 +7,8 @@ use std::sync::{
 
 use edgequake_core::{
     Error,
-    call::{self, Completed, Endpoint, EndpointConfig, RetryPolicy, Route, Timeouts},
+    cache::{self as core_cache, chat_key, embed_keys},
+    call::{self, Completed, Endpoint, EndpointConfig, Recall, RetryPolicy, Route, Timeouts},
     http::{HttpSettings, Pool, Protocol, Proxy},
     limiter::Limiter,
     model::{ChatRequest, EmbedRequest, Embeddings as CoreEmbeddings, Message, Response, Role},
@@ -17,11 +18,12 @@ use edgequake_core::{
 use pyo3::{
     IntoPyObjectExt, intern,
     prelude::*,
-    types::{PyBool, PyBytes, PyDict, PyString},
+    types::{PyBool, PyBytes, PyDict, PyList, PyString},
 };
 
 use crate::{
     bridge::{Call, Work},
+    cache::{CacheKey, LlmCache},
     embeddings::Embeddings,
     errors::to_py,
     json::to_object,
@@ -43,6 +45,9 @@ pub(crate) struct Provider {
     drop_unsupported: bool,
     /// What each request passes, the outermost first; see [`Route`].
     limiters: Arc<[Limiter]>,
+    /// What may know the answer already, the outermost first; and the same for the core.
+    caches: Vec<Py<LlmCache>>,
+    core_caches: Arc<[Arc<core_cache::LlmCache>]>,
     closed: AtomicBool,
     pool: Mutex<Option<(u64, Arc<Pool>)>>,
 }
@@ -109,6 +114,21 @@ impl Provider {
         to_py(py, &error.with_provider(self.name()))
     }
 
+    /// Another provider of equal settings.
+    fn alike(&self, py: Python<'_>) -> Self {
+        Self {
+            endpoint: self.endpoint.clone(),
+            model: self.model.clone(),
+            embedding_model: self.embedding_model.clone(),
+            drop_unsupported: self.drop_unsupported,
+            limiters: self.limiters.clone(),
+            caches: self.caches.iter().map(|cache| cache.clone_ref(py)).collect(),
+            core_caches: self.core_caches.clone(),
+            closed: AtomicBool::new(false),
+            pool: Mutex::new(None),
+        }
+    }
+
     /// The pool of this process: looked up for each call, because a fork leaves the old one behind.
     fn pool(&self, py: Python<'_>) -> PyResult<Arc<Pool>> {
         if self.closed.load(Ordering::Relaxed) {
@@ -128,7 +148,11 @@ impl Provider {
 
     /// The way of one call to `endpoint`.
     fn route(&self, py: Python<'_>, endpoint: Arc<Endpoint>) -> PyResult<Route> {
-        Ok(Route { endpoint, pool: self.pool(py)?, limiters: self.limiters.clone() })
+        for cache in &self.caches {
+            cache.get().tell(py)?;
+        }
+        let (limiters, caches) = (self.limiters.clone(), self.core_caches.clone());
+        Ok(Route { endpoint, pool: self.pool(py)?, limiters, caches })
     }
 
     fn request(
@@ -168,6 +192,25 @@ impl Provider {
             endpoint = Arc::new(with);
         }
         Ok(endpoint)
+    }
+
+    /// Starts a stream, or lays a known answer out as one that is over.
+    fn start_stream(
+        &self,
+        py: Python<'_>,
+        endpoint: Arc<Endpoint>,
+        request: ChatRequest,
+    ) -> PyResult<(call::Receiver, Work<()>)> {
+        let route = self.route(py, endpoint)?;
+        let (sender, receiver) = call::queue();
+        let work = match call::recall_chat(&route, &request) {
+            Recall::Known(completed) => {
+                call::replay(completed, sender);
+                Work::done()
+            }
+            Recall::Unknown(place) => Work::start(py, call::ask_stream(route, request, place, sender))?,
+        };
+        Ok((receiver, work))
     }
 
     fn finish_chat(
@@ -285,23 +328,45 @@ impl Provider {
             embedding_model: text("embedding_model", embedding_model)?,
             drop_unsupported,
             limiters: Arc::default(),
+            caches: Vec::new(),
+            core_caches: Arc::default(),
             closed: AtomicBool::new(false),
             pool: Mutex::new(None),
         })
     }
 
     /// The same provider with a limiter around it: every request that is sent passes it first.
-    fn limited(&self, limiter: &RateLimiter) -> Self {
+    fn limited(&self, py: Python<'_>, limiter: &RateLimiter) -> Self {
         let limiters = std::iter::once(limiter.core()).chain(self.limiters.iter()).cloned();
-        Self {
-            endpoint: self.endpoint.clone(),
-            model: self.model.clone(),
-            embedding_model: self.embedding_model.clone(),
-            drop_unsupported: self.drop_unsupported,
-            limiters: limiters.collect(),
-            closed: AtomicBool::new(false),
-            pool: Mutex::new(None),
-        }
+        Self { limiters: limiters.collect(), ..self.alike(py) }
+    }
+
+    /// The same provider with a cache around it: what it knows is not asked for.
+    fn cached(&self, py: Python<'_>, cache: Py<LlmCache>) -> Self {
+        let core_caches = std::iter::once(cache.get().core()).chain(self.core_caches.iter()).cloned().collect();
+        let caches = std::iter::once(&cache).chain(&self.caches).map(|cache| cache.clone_ref(py)).collect();
+        Self { caches, core_caches, ..self.alike(py) }
+    }
+
+    /// What the answer to a chat call is found by in a cache.
+    #[pyo3(signature = (messages, options=None, keywords=None))]
+    fn chat_key(
+        &self,
+        messages: &Bound<'_, PyAny>,
+        options: Option<&Bound<'_, PyAny>>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<CacheKey> {
+        let (endpoint, request, _) = self.request(messages, options, keywords, false)?;
+        Ok(CacheKey(chat_key(self.name(), endpoint.base_url(), &request)))
+    }
+
+    /// What the vector of a text is found by in a cache.
+    #[pyo3(signature = (text, keywords=None))]
+    fn embed_key(&self, text: &Bound<'_, PyString>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<CacheKey> {
+        let py = text.py();
+        let (endpoint, request) = self.embed_request(PyList::new(py, [text])?.as_any(), keywords)?;
+        let keys = embed_keys(self.name(), endpoint.base_url(), &request);
+        keys.first().copied().map(CacheKey).ok_or_else(|| self.failed(py, Error::invalid("embed needs a text")))
     }
 
     /// Starts a chat call; await what it returns.
@@ -315,7 +380,13 @@ impl Provider {
         let py = messages.py();
         let (endpoint, request, form) = self.request(messages, options, keywords, false)?;
         let (route, name) = (self.route(py, endpoint)?, self.name());
-        Call::start(py, call::chat(route, request), move |py, outcome| Self::finish_chat(py, name, form, outcome))
+        match call::recall_chat(&route, &request) {
+            Recall::Known(completed) => Self::finish_chat(py, name, form, Ok(completed)).map(Call::ready),
+            Recall::Unknown(place) => {
+                let work = call::ask_chat(route, request, place);
+                Call::start(py, work, move |py, outcome| Self::finish_chat(py, name, form, outcome))
+            }
+        }
     }
 
     /// Makes a chat call and waits for it in this thread.
@@ -328,8 +399,12 @@ impl Provider {
     ) -> PyResult<Py<PyAny>> {
         let py = messages.py();
         let (endpoint, request, form) = self.request(messages, options, keywords, false)?;
-        let work = Work::start(py, call::chat(self.route(py, endpoint)?, request))?;
-        Self::finish_chat(py, self.name(), form, work.wait(py)?)
+        let route = self.route(py, endpoint)?;
+        let outcome = match call::recall_chat(&route, &request) {
+            Recall::Known(completed) => Ok(completed),
+            Recall::Unknown(place) => Work::start(py, call::ask_chat(route, request, place))?.wait(py)?,
+        };
+        Self::finish_chat(py, self.name(), form, outcome)
     }
 
     /// Starts a streamed chat call.
@@ -342,8 +417,7 @@ impl Provider {
     ) -> PyResult<TextStream> {
         let py = messages.py();
         let (endpoint, request, form) = self.request(messages, options, keywords, true)?;
-        let (sender, receiver) = call::queue();
-        let work = Work::start(py, call::stream(self.route(py, endpoint)?, request, sender))?;
+        let (receiver, work) = self.start_stream(py, endpoint, request)?;
         TextStream::new(py, receiver, work, self.name(), form)
     }
 
@@ -357,8 +431,7 @@ impl Provider {
     ) -> PyResult<SyncTextStream> {
         let py = messages.py();
         let (endpoint, request, form) = self.request(messages, options, keywords, true)?;
-        let (sender, receiver) = call::queue();
-        let work = Work::start(py, call::stream(self.route(py, endpoint)?, request, sender))?;
+        let (receiver, work) = self.start_stream(py, endpoint, request)?;
         SyncTextStream::new(py, receiver, work, self.name(), form)
     }
 
@@ -368,7 +441,13 @@ impl Provider {
         let py = texts.py();
         let (endpoint, request) = self.embed_request(texts, keywords)?;
         let (route, name) = (self.route(py, endpoint)?, self.name());
-        Call::start(py, call::embed(route, request), move |py, outcome| Self::finish_embed(py, name, outcome))
+        match call::recall_embed(&route, &request) {
+            Recall::Known(completed) => Self::finish_embed(py, name, Ok(completed)).map(Call::ready),
+            Recall::Unknown(texts) => {
+                let work = call::ask_embed(route, request, texts);
+                Call::start(py, work, move |py, outcome| Self::finish_embed(py, name, outcome))
+            }
+        }
     }
 
     /// Embeds texts and waits for it in this thread.
@@ -376,8 +455,12 @@ impl Provider {
     fn embed_sync(&self, texts: &Bound<'_, PyAny>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Py<PyAny>> {
         let py = texts.py();
         let (endpoint, request) = self.embed_request(texts, keywords)?;
-        let work = Work::start(py, call::embed(self.route(py, endpoint)?, request))?;
-        Self::finish_embed(py, self.name(), work.wait(py)?)
+        let route = self.route(py, endpoint)?;
+        let outcome = match call::recall_embed(&route, &request) {
+            Recall::Known(completed) => Ok(completed),
+            Recall::Unknown(texts) => Work::start(py, call::ask_embed(route, request, texts))?.wait(py)?,
+        };
+        Self::finish_embed(py, self.name(), outcome)
     }
 
     /// The path and body that a call would send, for tests and for looking at.

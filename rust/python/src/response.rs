@@ -363,7 +363,7 @@ impl LlmResponse {
         self.meta().request_id.as_deref()
     }
 
-    /// Requests sent for this answer; more than 1 when some failed and were tried again.
+    /// Requests sent for this answer: more than 1 when some failed and were tried again, 0 when a cache had it.
     #[getter]
     fn attempts(&self) -> u32 {
         self.meta().attempts
@@ -402,7 +402,7 @@ impl LlmResponse {
     /// Whether the answer came from a cache of this library and cost nothing.
     #[getter]
     fn cached(&self) -> bool {
-        false
+        self.meta().cached
     }
 
     /// The body as the provider sent it, for fields that have no place above; `None` for streams.

@@ -17,46 +17,64 @@ pub struct Seat {
 }
 
 #[derive(Debug)]
-struct Flight<W> {
+struct Flight<W, A> {
     number: u64,
     waiters: HashMap<u64, W>,
+    work: Option<A>,
 }
 
-/// The flights in the air, each with those who wait for it.
+/// What one caller's leaving means. What is in here is the caller's to drop, outside of any lock.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Left<W, A> {
+    /// The waiter, if it was still there.
+    pub waiter: Option<W>,
+    /// It was the last one: the work is to be stopped, and its result will be nobody's.
+    pub last: bool,
+    /// What [`Flights::carry`] was given, if it was the last one.
+    pub work: Option<A>,
+}
+
+/// The flights in the air, each with those who wait for it and with a handle of the work, by which it can be stopped.
 #[derive(Debug)]
-pub struct Flights<W> {
-    flights: HashMap<Key, Flight<W>>,
+pub struct Flights<W, A> {
+    flights: HashMap<Key, Flight<W, A>>,
     next: u64,
 }
 
-impl<W> Default for Flights<W> {
+impl<W, A> Default for Flights<W, A> {
     fn default() -> Self {
         Self { flights: HashMap::new(), next: 0 }
     }
 }
 
-impl<W> Flights<W> {
-    /// Waits for the flight of `key`. With `true` there was none: the caller starts the work and later calls [`Flights::land`].
+impl<W, A> Flights<W, A> {
+    /// Waits for the flight of `key`. With `true` there was none: the caller starts the work, and [`Flights::land`] is called
+    /// when it is done.
     pub fn join(&mut self, key: Key, waiter: W) -> (Seat, bool) {
         self.next += 1;
         let number = self.next;
-        let flight = self.flights.entry(key).or_insert_with(|| Flight { number, waiters: HashMap::new() });
+        let flight = self.flights.entry(key).or_insert_with(|| Flight { number, waiters: HashMap::new(), work: None });
         flight.waiters.insert(number, waiter);
         (Seat { key, flight: flight.number, waiter: number }, flight.number == number)
     }
 
-    /// Stops waiting; the waiter comes back if it was still there. With `true` it was the last one: the work is to be
-    /// stopped, and its result will be nobody's.
-    pub fn leave(&mut self, seat: Seat) -> (Option<W>, bool) {
+    /// Notes the work of the flight, for the one who will be the last to leave. It comes back if the flight is over already.
+    pub fn carry(&mut self, seat: Seat, work: A) -> Option<A> {
+        match self.flights.get_mut(&seat.key).filter(|flight| flight.number == seat.flight) {
+            Some(flight) => flight.work.replace(work),
+            None => Some(work),
+        }
+    }
+
+    /// Stops waiting.
+    pub fn leave(&mut self, seat: Seat) -> Left<W, A> {
         let Some(flight) = self.flights.get_mut(&seat.key).filter(|flight| flight.number == seat.flight) else {
-            return (None, false);
+            return Left { waiter: None, last: false, work: None };
         };
         let waiter = flight.waiters.remove(&seat.waiter);
-        let empty = flight.waiters.is_empty();
-        if empty {
-            self.flights.remove(&seat.key);
-        }
-        (waiter, empty)
+        let last = flight.waiters.is_empty();
+        let work = if last { self.flights.remove(&seat.key).and_then(|flight| flight.work) } else { None };
+        Left { waiter, last, work }
     }
 
     /// The work that was started for `seat` is done: all who wait for it, in the order in which they came. A flight that
@@ -87,13 +105,15 @@ mod tests {
     use super::*;
     use crate::cache::KeyBuilder;
 
+    type Plain<W> = Flights<W, &'static str>;
+
     fn key(name: &str) -> Key {
         KeyBuilder::new(name).finish()
     }
 
     #[test]
     fn equal_calls_share_one_flight_and_land_in_order() {
-        let mut flights = Flights::default();
+        let mut flights = Plain::default();
         let (seat, first) = flights.join(key("a"), 0);
         assert!(first);
         for n in 1..1000 {
@@ -107,24 +127,26 @@ mod tests {
 
     #[test]
     fn one_who_leaves_does_not_stop_the_rest_but_the_last_one_does() {
-        let mut flights = Flights::default();
+        let mut flights = Plain::default();
         let (first, _) = flights.join(key("a"), "first");
         let (second, _) = flights.join(key("a"), "second");
-        assert_eq!(flights.leave(first), (Some("first"), false));
-        assert_eq!(flights.leave(first), (None, false), "leaving twice counts once");
-        assert_eq!(flights.leave(second), (Some("second"), true));
+        assert_eq!(flights.carry(first, "work"), None);
+        assert_eq!(flights.leave(first), Left { waiter: Some("first"), last: false, work: None });
+        assert_eq!(flights.leave(first), Left { waiter: None, last: false, work: None }, "leaving twice counts once");
+        assert_eq!(flights.leave(second), Left { waiter: Some("second"), last: true, work: Some("work") });
         assert!(flights.is_empty());
+        assert_eq!(flights.carry(first, "late"), Some("late"), "to be stopped at once");
     }
 
     #[test]
     fn an_abandoned_flight_does_not_land_on_its_successor() {
-        let mut flights = Flights::default();
+        let mut flights = Plain::default();
         let (old, _) = flights.join(key("a"), "old");
         flights.leave(old);
         let (new, started) = flights.join(key("a"), "new");
         assert!(started);
         assert_eq!(flights.land(old), Vec::<&str>::new());
-        assert_eq!(flights.leave(old), (None, false));
+        assert!(!flights.leave(old).last);
         assert_eq!(flights.land(new), ["new"]);
     }
 }

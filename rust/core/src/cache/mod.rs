@@ -18,7 +18,9 @@
 mod expiry;
 mod flight;
 mod key;
+mod llm;
 mod request_key;
+mod single;
 mod store;
 
 use std::{
@@ -26,10 +28,12 @@ use std::{
     time::Duration,
 };
 
-pub use flight::{Flights, Seat};
+pub use flight::{Flights, Left, Seat};
 pub use key::{Key, KeyBuilder};
+pub use llm::{Answer, Clock, LlmCache, LlmCacheConfig, Stored};
 pub use request_key::{chat_key, embed_key, embed_keys};
 
+pub(crate) use single::Flying;
 use store::Store;
 
 /// What a cache may hold and for how long.
@@ -115,6 +119,8 @@ pub struct CacheStats {
     pub tokens_saved: u64,
     /// What they would have cost, in billionths of the currency, as told by [`Cache::add_saved`].
     pub nano_cost_saved: u64,
+    /// Misses that were answered by the request of an equal call under way, as told by [`Cache::add_shared`].
+    pub shared: u64,
 }
 
 /// So many dead entries leave under one hold of the lock when [`Cache::purge`] runs.
@@ -204,6 +210,11 @@ impl<V: Clone> Cache<V> {
         let stats = &mut self.lock().stats;
         stats.tokens_saved += tokens;
         stats.nano_cost_saved += nano_cost;
+    }
+
+    /// Counts a miss that was answered by the request of an equal call.
+    pub fn add_shared(&self) {
+        self.lock().stats.shared += 1;
     }
 
     /// Entries held, those included whose time is over and which nobody has met yet; [`Cache::purge`] first for an exact count.

@@ -57,10 +57,18 @@ fn embed_prefix(
     key
 }
 
-/// Who is asked. A slash at the end of the base URL means nothing, and a password in it is a secret.
+/// Who is asked. A slash at the end of the base URL means nothing; a password in it is a secret, and so is what its query
+/// names as one.
 fn endpoint(key: &mut KeyBuilder, provider: &str, base_url: &str) {
-    let url = base_url.trim_end_matches('/');
+    let (url, query) = base_url.split_once('?').unwrap_or((base_url, ""));
+    let url = url.trim_end_matches('/');
     key.text(provider);
+    for field in query.split('&').filter(|field| !field.is_empty()) {
+        let name = field.split('=').next().unwrap_or_default().to_ascii_lowercase();
+        if !["key", "token", "secret", "sig", "auth", "password"].iter().any(|word| name.contains(word)) {
+            key.variant(0).text(field);
+        }
+    }
     match url.split_once("://") {
         Some((scheme, rest)) => {
             let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());

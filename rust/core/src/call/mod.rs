@@ -3,6 +3,7 @@
 //! Every call is one future. Dropping it takes the request back at once: over HTTP/1.1 the connection closes, over
 //! HTTP/2 the stream is reset and the connection lives on.
 
+mod cached;
 mod embed;
 mod endpoint;
 mod estimate;
@@ -17,11 +18,13 @@ mod unary;
 
 use http::{HeaderMap, Version};
 
+pub use cached::{Chat, Recall, Texts, ask_chat, ask_embed, ask_stream, recall_chat, recall_embed, replay};
 pub use embed::no_embeddings;
 pub use endpoint::{Endpoint, EndpointConfig};
 pub use queue::{Next, Outcome, Receiver, Sender, queue};
 pub use retry::RetryPolicy;
 pub use route::{Route, chat, embed, stream};
+pub(crate) use timeouts::Clock;
 pub use timeouts::Timeouts;
 pub use unary::status_error;
 
@@ -42,6 +45,8 @@ pub struct Meta {
     pub version: Version,
     /// What it took.
     pub metrics: Metrics,
+    /// Whether a cache answered, and no request of this call was sent.
+    pub cached: bool,
 }
 
 impl Default for Meta {
@@ -54,6 +59,7 @@ impl Default for Meta {
             headers: HeaderMap::new(),
             version: Version::HTTP_11,
             metrics: Metrics::default(),
+            cached: false,
         }
     }
 }

@@ -7,8 +7,9 @@
 
 use std::sync::Arc;
 
-use super::{Completed, Endpoint, Sender};
+use super::{Completed, Endpoint, Recall, Sender, ask_chat, ask_embed, ask_stream, recall_chat, recall_embed, replay};
 use crate::{
+    cache::LlmCache,
     error::Error,
     http::Pool,
     limiter::Limiter,
@@ -24,6 +25,8 @@ pub struct Route {
     pub pool: Arc<Pool>,
     /// Every request that is sent passes these, the outermost first.
     pub limiters: Arc<[Limiter]>,
+    /// What may know the answer already, the outermost first.
+    pub caches: Arc<[Arc<LlmCache>]>,
 }
 
 /// A chat call.
@@ -31,7 +34,10 @@ pub struct Route {
 /// # Errors
 /// Any [`ErrorKind`](crate::ErrorKind); the error names the provider and tells how many requests were sent.
 pub async fn chat(route: Route, request: ChatRequest) -> Result<Completed<Response>, Error> {
-    super::unary::chat(&route, request).await.map_err(|error| route.endpoint.named(error))
+    match recall_chat(&route, &request) {
+        Recall::Known(completed) => Ok(completed),
+        Recall::Unknown(place) => ask_chat(route, request, place).await,
+    }
 }
 
 /// A streamed chat call: events go to `sender` as they come, and its end is the last thing it is told.
@@ -39,8 +45,10 @@ pub async fn chat(route: Route, request: ChatRequest) -> Result<Completed<Respon
 /// A failure before the first event was handed over is tried again; after it, never: the request would be billed twice
 /// and the text would come twice.
 pub async fn stream(route: Route, request: ChatRequest, sender: Sender) {
-    let outcome = super::stream::stream(&route, request, &sender).await;
-    sender.finish(outcome.map(Box::new).map_err(|error| route.endpoint.named(error)));
+    match recall_chat(&route, &request) {
+        Recall::Known(completed) => replay(completed, sender),
+        Recall::Unknown(place) => ask_stream(route, request, place, sender).await,
+    }
 }
 
 /// Embeds the texts of `request`, however many.
@@ -49,5 +57,8 @@ pub async fn stream(route: Route, request: ChatRequest, sender: Sender) {
 /// Any [`ErrorKind`](crate::ErrorKind). When a batch fails for good the others are stopped, and the vectors that have come
 /// already are in [`Error::embedded`].
 pub async fn embed(route: Route, request: EmbedRequest) -> Result<Completed<Embeddings>, Error> {
-    super::embed::embed(&route, request).await.map_err(|error| route.endpoint.named(error))
+    match recall_embed(&route, &request) {
+        Recall::Known(completed) => Ok(completed),
+        Recall::Unknown(texts) => ask_embed(route, request, texts).await,
+    }
 }

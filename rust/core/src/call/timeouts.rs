@@ -33,25 +33,25 @@ impl Default for Timeouts {
 
 /// The clock of one call: when it began and which limits hold.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     pub(super) started: Instant,
     pub(super) timeouts: Timeouts,
 }
 
 /// A moment at which a limit is reached, and which one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline {
+pub(crate) struct Deadline {
     pub(super) at: Instant,
     kind: ErrorKind,
     limit: Duration,
 }
 
 impl Clock {
-    pub(super) fn start(timeouts: Timeouts) -> Self {
+    pub(crate) fn start(timeouts: Timeouts) -> Self {
         Self { started: Instant::now(), timeouts }
     }
 
-    pub(super) fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
@@ -108,7 +108,7 @@ impl Clock {
     }
 
     /// Runs `work` until the whole call's deadline.
-    pub(super) async fn within_total<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+    pub(crate) async fn within_total<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
         let without_idle = Self { timeouts: Timeouts { idle: None, ..self.timeouts }, ..*self };
         without_idle.within(ErrorKind::IdleTimeout, self.started, work).await
     }

@@ -198,5 +198,6 @@ pub(super) fn meta(answer: &Answer, metrics: Metrics) -> Meta {
         headers: answer.headers.clone(),
         version: answer.version,
         metrics,
+        cached: false,
     }
 }
