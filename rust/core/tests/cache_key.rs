@@ -317,6 +317,10 @@ fn what_cannot_change_the_answer_does_not_change_the_key() {
     assert_eq!(of(&same), zero);
     assert_eq!(chat_key("openai", "https://a/v1/", &request()), original, "a slash at the end");
     assert_eq!(chat_key("openai", "https://ann:secret@a/v1", &request()), original, "secrets are not in it");
+    assert_eq!(chat_key("openai", "https://a/v1/?api-key=secret&token=t", &request()), original, "nor from the query");
+    let version = chat_key("openai", "https://a/v1?api-version=2", &request());
+    assert_ne!(version, original, "what is no secret is");
+    assert_eq!(chat_key("openai", "https://a/v1?subscription-key=s&api-version=2", &request()), version);
 }
 
 fn embed(base_url: &str, text: &str) -> Key {
