@@ -690,6 +690,7 @@ OTHER = {
     "extra": {"a": 1},
     "model": "other",
     "system": "Be brief.",
+    "drop_unsupported": True,
 }
 NO_PART_OF_A_KEY = {"timeout": 3, "extra_headers": {"x-secret": "s3cret"}}
 
