@@ -6,7 +6,14 @@ use edgequake_core::{
     Error, ErrorKind,
     model::Assembly,
     stream::{Frame, MAX_FRAME, Parser, ndjson::NdJsonParser, sse::SseParser},
-    wire::{StreamDecoder, Wire, anthropic::Anthropic, gemini::Gemini, ollama::Ollama, openai::OpenAi, template},
+    wire::{
+        StreamDecoder, Wire,
+        anthropic::Anthropic,
+        gemini::Gemini,
+        ollama::Ollama,
+        openai::{OpenAi, responses::OpenAiResponses},
+        template,
+    },
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pyo3::{
@@ -22,6 +29,7 @@ pub(crate) fn from_py(name: &Bound<'_, PyAny>) -> PyResult<Arc<dyn Wire>> {
     let given: String = name.extract()?;
     Ok(match given.as_str() {
         "openai" => Arc::new(OpenAi::default()),
+        "openai-responses" => Arc::new(OpenAiResponses::default()),
         "anthropic" => Arc::new(Anthropic),
         "gemini" => Arc::new(Gemini),
         "ollama" => Arc::new(Ollama),

@@ -235,7 +235,7 @@ impl<'a> Said<'a> {
 }
 
 /// A source of the text. Places are in characters here, too.
-fn tell_annotation(annotation: &serde_json::Value, answer: &mut Assembly) {
+pub(super) fn tell_annotation(annotation: &serde_json::Value, answer: &mut Assembly) {
     let inner = annotation.get("url_citation").unwrap_or(annotation);
     let all = answer.so_far().text_chars();
     let place = |name| inner.get(name).and_then(serde_json::Value::as_u64).and_then(|n| usize::try_from(n).ok());

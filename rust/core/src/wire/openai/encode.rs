@@ -115,12 +115,12 @@ fn write_tools(body: &mut ObjectWriter<'_>, options: &Options) -> Result<(), Err
 }
 
 /// The schema as strict mode takes it, if it may be changed and can be.
-fn fitted(schema: &Value, may: bool) -> Option<Value> {
+pub(super) fn fitted(schema: &Value, may: bool) -> Option<Value> {
     if may { fit::fit(schema, fit::Dialect::OpenAi) } else { None }
 }
 
 /// A schema's name as OpenAI takes it: at most 64 letters, digits, `_` and `-`.
-fn schema_name(name: &str) -> Cow<'_, str> {
+pub(super) fn schema_name(name: &str) -> Cow<'_, str> {
     let takes = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if (1..=64).contains(&name.len()) && name.chars().all(takes) {
         return name.into();
@@ -151,15 +151,18 @@ fn write_tool(out: &mut Vec<u8>, tool: &Tool) {
     item.close();
 }
 
+/// Whether this is one of OpenAI's reasoning models: o1, o3, o4, gpt-5 and their kin.
+pub(super) fn thinks(model: &str) -> bool {
+    let model = model.strip_prefix("openai/").unwrap_or(model);
+    let family = |name: &str| model.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    model.starts_with("gpt-5") || ["o1", "o3", "o4"].into_iter().any(family)
+}
+
 impl MaxTokensField {
     /// The field's name for this model.
     fn name(self, model: &str) -> &'static str {
-        let model = model.strip_prefix("openai/").unwrap_or(model);
-        let family = |name: &str| model.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
         match self {
-            Self::ByModel if model.starts_with("gpt-5") || ["o1", "o3", "o4"].into_iter().any(family) => {
-                "max_completion_tokens"
-            }
+            Self::ByModel if thinks(model) => "max_completion_tokens",
             Self::MaxCompletionTokens => "max_completion_tokens",
             Self::ByModel | Self::MaxTokens => "max_tokens",
         }

@@ -244,7 +244,7 @@ fn write_part(wire: &OpenAi, out: &mut Vec<u8>, part: &Part) -> Result<(), Error
 }
 
 /// `wav` for `audio/wav` and its other spellings, `mp3` for `audio/mpeg`.
-fn audio_format(media_type: &str) -> &str {
+pub(super) fn audio_format(media_type: &str) -> &str {
     let subtype = media_type.rsplit('/').next().unwrap_or_default();
     match subtype.strip_prefix("x-").unwrap_or(subtype) {
         "mpeg" | "mpeg3" => "mp3",
@@ -254,7 +254,7 @@ fn audio_format(media_type: &str) -> &str {
 }
 
 /// A medium as an address: its URL, or a `data:` URL of its bytes.
-struct Address<'a>(&'a Media);
+pub(super) struct Address<'a>(pub(super) &'a Media);
 
 impl Serialize for Address<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {

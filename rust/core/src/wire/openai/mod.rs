@@ -10,6 +10,7 @@ mod error;
 mod fill;
 mod messages;
 mod raw;
+pub mod responses;
 mod stream;
 mod usage;
 

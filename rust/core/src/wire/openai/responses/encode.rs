@@ -1,0 +1,280 @@
+//! Encodes chat requests as lists of items.
+
+use std::sync::Arc;
+
+use crate::{
+    error::Error,
+    model::{ChatRequest, Media, Message, Options, Part, Reasoning, ResponseFormat, Role, Tool, ToolChoice},
+    wire::{
+        Encoded,
+        body::{ObjectWriter, unsupported, write},
+        common::effort_of,
+        openai::{
+            OpenAi,
+            encode::{fitted, schema_name, thinks},
+            messages::{Address, audio_format, estimate},
+        },
+    },
+};
+
+/// Encodes one call.
+pub(super) fn chat(wire: &OpenAi, request: &ChatRequest) -> Result<Encoded, Error> {
+    let options = &request.options;
+    check(wire, options)?;
+    if let Some(limits) = &wire.media {
+        limits.check(wire.name, &request.messages)?;
+    }
+    let mut out = Vec::with_capacity(estimate(&request.messages) + 512);
+    let mut body = ObjectWriter::with_extra(&mut out, &options.extra);
+    body.field("model", &request.model);
+    write_input(wire, &mut body, &request.messages)?;
+    if request.stream {
+        body.field("stream", &true);
+    }
+    body.optional("max_output_tokens", options.max_tokens);
+    body.optional("temperature", options.temperature);
+    body.optional("top_p", options.top_p);
+    body.optional("user", options.user.as_ref());
+    if let Some(Reasoning::Effort(effort)) = &options.reasoning {
+        body.merged("reasoning", |o| o.field("effort", effort));
+    }
+    // Without it a conversation that is not stored cannot be gone on with. Models that do not think refuse the field.
+    let stored = options.extra.contains_key("previous_response_id") || options.extra.contains_key("conversation");
+    if !stored && (options.reasoning.is_some() || options.extra.contains_key("reasoning") || thinks(&request.model)) {
+        body.field("include", &["reasoning.encrypted_content"]);
+    }
+    if let Some(format) = &options.response_format {
+        body.merged("text", |text| text.object("format", |o| write_format(o, format)));
+    }
+    write_tools(&mut body, options)?;
+    body.close();
+    Ok(Encoded { path: "/responses".to_owned(), body: out.into() })
+}
+
+/// Refuses options that this format has no field for.
+fn check(wire: &OpenAi, options: &Options) -> Result<(), Error> {
+    let chat = "the chat completions API has it: api=\"chat\"";
+    let refused = |option: &str, instead: &str| Err(unsupported(wire.name, option, instead));
+    if options.top_k.is_some() {
+        return refused("top_k", "top_p comes nearest");
+    }
+    if !options.stop.is_empty() {
+        return refused("stop", chat);
+    }
+    if options.seed.is_some() {
+        return refused("seed", chat);
+    }
+    if options.presence_penalty.is_some() {
+        return refused("presence_penalty", chat);
+    }
+    if options.frequency_penalty.is_some() {
+        return refused("frequency_penalty", chat);
+    }
+    if let Some(Reasoning::Budget(budget)) = options.reasoning {
+        let instead = format!("give an effort; the nearest is reasoning=\"{}\"", effort_of(budget));
+        let error = unsupported(wire.name, "a reasoning budget in tokens", &instead);
+        return Err(error.with_param("reasoning".to_owned()));
+    }
+    let has_tools = !options.tools.is_empty() || options.extra.contains_key("tools");
+    if options.tool_choice == Some(ToolChoice::Required) && !has_tools {
+        return Err(Error::invalid("tool_choice is \"required\", but there are no tools").with_provider(wire.name));
+    }
+    Ok(())
+}
+
+fn write_format(format: &mut ObjectWriter<'_>, wanted: &ResponseFormat) {
+    match wanted {
+        ResponseFormat::Text => format.field("type", "text"),
+        ResponseFormat::Json => format.field("type", "json_object"),
+        ResponseFormat::Schema { name, schema, strict, fit } => {
+            let fitted = fitted(schema, *fit && *strict != Some(false));
+            format.field("type", "json_schema");
+            format.field("name", &schema_name(name));
+            format.field("schema", fitted.as_ref().unwrap_or(schema));
+            format.optional("strict", fitted.as_ref().map(|_| true).or(*strict));
+        }
+    }
+}
+
+fn write_tools(body: &mut ObjectWriter<'_>, options: &Options) -> Result<(), Error> {
+    if options.tools.is_empty() && !options.extra.contains_key("tools") {
+        return Ok(());
+    }
+    if !options.tools.is_empty() {
+        body.array("tools", &options.tools, |out, tool| {
+            write_tool(out, tool);
+            Ok(())
+        })?;
+    }
+    match &options.tool_choice {
+        Some(ToolChoice::Auto) => body.field("tool_choice", "auto"),
+        Some(ToolChoice::None) => body.field("tool_choice", "none"),
+        Some(ToolChoice::Required) => body.field("tool_choice", "required"),
+        Some(ToolChoice::Named(name)) => body.object("tool_choice", |o| {
+            o.field("type", "function");
+            o.field("name", name);
+        }),
+        None => {}
+    }
+    body.optional("parallel_tool_calls", options.parallel_tool_calls);
+    Ok(())
+}
+
+fn write_tool(out: &mut Vec<u8>, tool: &Tool) {
+    if let Some(raw) = &tool.raw {
+        return write(out, raw);
+    }
+    let mut item = ObjectWriter::new(out);
+    item.field("type", "function");
+    item.field("name", &tool.name);
+    item.optional("description", tool.description.as_ref());
+    let fitted = fitted(&serde_json::Value::Object(tool.parameters.clone()), tool.fit && tool.strict == Some(true));
+    match fitted {
+        Some(fitted) => item.field("parameters", &fitted),
+        None => item.optional("parameters", (!tool.parameters.is_empty()).then_some(&tool.parameters)),
+    }
+    item.optional("strict", tool.strict);
+    tool.extra.iter().for_each(|(key, value)| item.field(key, value));
+    item.close();
+}
+
+/// Writes the field `input`.
+fn write_input(wire: &OpenAi, body: &mut ObjectWriter<'_>, messages: &[Arc<Message>]) -> Result<(), Error> {
+    let items = messages.iter().flat_map(|message| items(message));
+    body.array("input", items, |out, item| write_item(wire, out, &item))
+}
+
+/// One entry of `input`.
+enum Item<'a> {
+    /// Parts of a message, one after another.
+    Said { message: &'a Message, parts: &'a [Part] },
+    /// A part that is an item of its own.
+    Own(&'a Part),
+}
+
+/// A message as items, in the order of its parts. One without parts is an item all the same.
+fn items(message: &Message) -> impl Iterator<Item = Item<'_>> {
+    let empty = message.content.is_empty() && message.role != Role::Tool;
+    let runs =
+        message.content.chunk_by(|a, b| !is_item(message, a) && !is_item(message, b)).flat_map(|run| match run {
+            [part] if is_item(message, part) => Some(Item::Own(part)),
+            parts => Some(Item::Said { message, parts }),
+        });
+    runs.chain(empty.then_some(Item::Said { message, parts: &[] }))
+}
+
+fn is_item(message: &Message, part: &Part) -> bool {
+    match part {
+        Part::ToolCall(_) | Part::ToolResult { .. } | Part::Thinking { .. } | Part::RedactedThinking { .. } => true,
+        Part::Raw(_) => message.role == Role::Assistant,
+        _ => false,
+    }
+}
+
+fn write_item(wire: &OpenAi, out: &mut Vec<u8>, item: &Item<'_>) -> Result<(), Error> {
+    match item {
+        Item::Own(Part::Raw(value)) => write(out, value),
+        Item::Own(part) => return write_own(wire, out, part),
+        Item::Said { message, .. } if message.role == Role::Tool => {
+            let message = "a message of the role tool must hold only tool results, with the ids of their calls";
+            return Err(Error::invalid(message).with_provider(wire.name));
+        }
+        Item::Said { message, parts } => {
+            let mut body = ObjectWriter::new(out);
+            body.field("role", message.role.as_str());
+            let by_model = message.role == Role::Assistant;
+            match parts {
+                [] => body.field("content", ""),
+                [Part::Text { text, .. }] if !message.as_parts || by_model => body.field("content", text),
+                parts => body.array("content", *parts, |out, part| write_part(wire, out, part, by_model))?,
+            }
+            body.close();
+        }
+    }
+    Ok(())
+}
+
+fn write_own(wire: &OpenAi, out: &mut Vec<u8>, part: &Part) -> Result<(), Error> {
+    let mut item = ObjectWriter::new(out);
+    match part {
+        Part::ToolCall(call) => {
+            item.field("type", "function_call");
+            item.field("call_id", &call.id);
+            item.field("name", &call.name);
+            item.field("arguments", if call.arguments.is_empty() { "{}" } else { &call.arguments });
+        }
+        Part::ToolResult { id, content, .. } => {
+            item.field("type", "function_call_output");
+            item.field("call_id", id);
+            match content.as_slice() {
+                [] => item.field("output", ""),
+                [Part::Text { text, .. }] => item.field("output", text),
+                parts => item.array("output", parts, |out, part| write_part(wire, out, part, false))?,
+            }
+        }
+        Part::Thinking { text, signature } => {
+            item.field("type", "reasoning");
+            let summary = [serde_json::json!({"type": "summary_text", "text": text})];
+            item.field("summary", if text.is_empty() { &[][..] } else { &summary[..] });
+            item.optional("encrypted_content", signature.as_ref());
+        }
+        Part::RedactedThinking { data } => {
+            item.field("type", "reasoning");
+            item.field::<[&str]>("summary", &[]);
+            item.field("encrypted_content", data);
+        }
+        _ => {}
+    }
+    item.close();
+    Ok(())
+}
+
+fn write_part(wire: &OpenAi, out: &mut Vec<u8>, part: &Part, by_model: bool) -> Result<(), Error> {
+    if let Part::Raw(value) = part {
+        write(out, value);
+        return Ok(());
+    }
+    let refuse = |what: &str| Err(Error::invalid(format!("{} takes no {what}", wire.name)).with_provider(wire.name));
+    let mut item = ObjectWriter::new(out);
+    match part {
+        Part::Text { text, .. } => {
+            item.field("type", if by_model { "output_text" } else { "input_text" });
+            item.field("text", text);
+        }
+        Part::Refusal { text } => {
+            item.field("type", "refusal");
+            item.field("refusal", text);
+        }
+        Part::Image { media, detail } => {
+            item.field("type", "input_image");
+            match media {
+                Media::FileId(id) => item.field("file_id", id),
+                media => item.field("image_url", &Address(media)),
+            }
+            item.optional("detail", detail.as_ref());
+        }
+        Part::Document { media, name } => {
+            item.field("type", "input_file");
+            match media {
+                Media::FileId(id) => item.field("file_id", id),
+                Media::Url(url) => item.field("file_url", url),
+                media => {
+                    item.field("filename", name.as_deref().unwrap_or("document.pdf"));
+                    item.field("file_data", &Address(media));
+                }
+            }
+        }
+        Part::Audio { media: Media::Base64 { media_type, data } } => {
+            item.field("type", "input_audio");
+            item.object("input_audio", |o| {
+                o.field("data", data);
+                o.field("format", audio_format(media_type));
+            });
+        }
+        Part::Audio { .. } => return refuse("sound by URL or file id; give its bytes"),
+        Part::ToolResult { .. } => return refuse("tool result inside a tool result"),
+        _ => return refuse("tool call or thinking inside a tool result"),
+    }
+    item.close();
+    Ok(())
+}
