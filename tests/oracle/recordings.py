@@ -40,8 +40,13 @@ class Exchange(NamedTuple):
 
     @property
     def provider(self) -> str:
-        """The name of the wire format that reads it, as ``_core`` knows it."""
+        """The name of the provider."""
         return self.wire.partition(".")[0]
+
+    @property
+    def format(self) -> str:
+        """The name of the wire format that reads it, as ``_core`` knows it."""
+        return "openai-responses" if self.wire == "openai.responses" else self.provider
 
     def __str__(self) -> str:
         return f"{self.number} ({self.wire} {self.status}, {self.source}: {self.case})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import struct
 from typing import Any
 
@@ -13,6 +14,7 @@ import reading_errors
 import reading_gemini
 import reading_ollama
 import reading_openai
+import reading_responses
 import recordings
 import streams_reading
 
@@ -23,6 +25,7 @@ pytestmark = recordings.needs_recordings
 
 READINGS = {
     "openai.chat": reading_openai,
+    "openai.responses": reading_responses,
     "anthropic.messages": reading_anthropic,
     "gemini.generate": reading_gemini,
     "gemini.stream": reading_gemini,
@@ -67,7 +70,7 @@ def seen(response: edgequake_llm.LLMResponse) -> dict[str, Any]:
 
 def decode(exchange: recordings.Exchange, **options: Any) -> edgequake_llm.LLMResponse:
     body = exchange.body.encode()
-    return _core.decode_chat(exchange.provider, body, stream=exchange.stream, headers=exchange.headers, **options)
+    return _core.decode_chat(exchange.format, body, stream=exchange.stream, headers=exchange.headers, **options)
 
 
 def say(differences: list[str], checked: int, least: int) -> None:
@@ -80,6 +83,7 @@ def say(differences: list[str], checked: int, least: int) -> None:
     ("wire", "least"),
     [
         ("openai.chat", 1200),
+        ("openai.responses", 400),
         ("anthropic.messages", 400),
         ("gemini.generate", 300),
         ("gemini.stream", 120),
@@ -136,7 +140,9 @@ def test_each_error_answer_raises_the_right_exception(family, least):
         error = raised.value
         got = (type(error).__name__, error.status, error.code, error.error_type, error.retry_after)
         facts = (expected.exception, exchange.status, expected.code, expected.error_type, expected.retry_after)
-        if got != facts or not error.message.startswith(expected.message.strip()):
+        # Some servers show the key, with its middle hidden; the library shows nothing of it.
+        message = re.sub(r"\bsk-\S{8,}", "[redacted]", expected.message.strip())
+        if got != facts or not error.message.startswith(message):
             differences.append(f"{exchange}: {got} {error.message!r}, read as {facts} {expected.message!r}")
         assert error.provider == family
     say(differences, len(failed), least)
@@ -156,13 +162,13 @@ def test_random_cuts_change_no_event(wire):
     differences = []
     for exchange in streams:
         body = exchange.body.encode()
-        whole = plain(_core.decode_events(exchange.provider, body))
+        whole = plain(_core.decode_events(exchange.format, body))
         dice = random.Random(exchange.number)
         for pieces in (2, 10, 100):
             cuts = sorted(dice.randrange(len(body) + 1) for _ in range(pieces))
-            if plain(_core.decode_events(exchange.provider, body, cuts=cuts)) != whole:
+            if plain(_core.decode_events(exchange.format, body, cuts=cuts)) != whole:
                 differences.append(f"{exchange} cut at {cuts}")
-        if plain(_core.decode_events(exchange.provider, body, cuts=range(1, len(body)))) != whole:
+        if plain(_core.decode_events(exchange.format, body, cuts=range(1, len(body)))) != whole:
             differences.append(f"{exchange} byte by byte")
     say(differences, len(streams), 15)
 
@@ -175,12 +181,12 @@ def test_a_cut_at_every_byte_changes_no_event(wire):
     differences = []
     for exchange in streams:
         body = exchange.body.encode()
-        whole = plain(_core.decode_events(exchange.provider, body))
+        whole = plain(_core.decode_events(exchange.format, body))
         places = range(1, len(body))
         if len(body) > 6_000:
             places = random.Random(exchange.number).sample(places, 300)
         for cut in places:
-            if plain(_core.decode_events(exchange.provider, body, cuts=[cut])) != whole:
+            if plain(_core.decode_events(exchange.format, body, cuts=[cut])) != whole:
                 differences.append(f"{exchange} cut at {cut}")
     say(differences, len(streams), 6)
 
@@ -205,11 +211,11 @@ def test_a_stream_cut_off_anywhere_gives_the_text_so_far_or_raises(wire):
     streams = [exchange for exchange in recordings.of(wire) if exchange.status == 200 and exchange.stream]
     for exchange in streams:
         body = exchange.body.encode()
-        text = _core.decode_chat(exchange.provider, body, stream=True).content
+        text = _core.decode_chat(exchange.format, body, stream=True).content
         dice = random.Random(exchange.number)
         for length in (dice.randrange(len(body)) for _ in range(10)):
             try:
-                got = _core.decode_chat(exchange.provider, body[:length], stream=True)
+                got = _core.decode_chat(exchange.format, body[:length], stream=True)
             except edgequake_llm.StreamInterrupted as error:
                 assert text.startswith(error.partial.content), exchange
             except edgequake_llm.InvalidResponseError:

@@ -157,10 +157,15 @@ fn items(message: &Message) -> impl Iterator<Item = Item<'_>> {
     let empty = message.content.is_empty() && message.role != Role::Tool;
     let runs =
         message.content.chunk_by(|a, b| !is_item(message, a) && !is_item(message, b)).flat_map(|run| match run {
-            [part] if is_item(message, part) => Some(Item::Own(part)),
+            [part] if is_item(message, part) => is_sent(part).then_some(Item::Own(part)),
             parts => Some(Item::Said { message, parts }),
         });
     runs.chain(empty.then_some(Item::Said { message, parts: &[] }))
+}
+
+/// Thinking that no encrypted form came with means nothing to the model.
+fn is_sent(part: &Part) -> bool {
+    !matches!(part, Part::Thinking { signature: None, .. })
 }
 
 fn is_item(message: &Message, part: &Part) -> bool {
@@ -277,4 +282,130 @@ fn write_part(wire: &OpenAi, out: &mut Vec<u8>, part: &Part, by_model: bool) -> 
     }
     item.close();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        error::ErrorKind,
+        model::ToolCall,
+        wire::common::tests::{ask, call, conversation, object, parts, result},
+    };
+    use serde_json::{Value, json};
+
+    fn body(request: &ChatRequest) -> Value {
+        let encoded = chat(&OpenAi::default(), request).unwrap();
+        assert_eq!(encoded.path, "/responses");
+        serde_json::from_slice(&encoded.body).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_sent_that_was_not_asked_for() {
+        let encoded = chat(&OpenAi::default(), &ask(Options::default())).unwrap();
+        assert_eq!(encoded.body, br#"{"model":"m","input":[{"role":"user","content":"hi"}]}"#.as_slice());
+    }
+
+    #[test]
+    fn every_option() {
+        let tool = Tool {
+            name: "f".to_owned(),
+            description: Some("does".to_owned()),
+            parameters: object(json!({"type": "object"})),
+            strict: Some(false),
+            ..Tool::default()
+        };
+        let search = Tool { raw: Some(json!({"type": "web_search"})), ..Tool::default() };
+        let format =
+            ResponseFormat::Schema { name: "n".to_owned(), schema: json!({"type": "array"}), strict: None, fit: false };
+        let options = Options {
+            max_tokens: Some(10),
+            temperature: Some(0.5),
+            top_p: Some(0.5),
+            user: Some("u".to_owned()),
+            tools: vec![tool, search],
+            tool_choice: Some(ToolChoice::Named("f".to_owned())),
+            parallel_tool_calls: Some(false),
+            response_format: Some(format),
+            reasoning: Some(Reasoning::Effort("low".to_owned())),
+            extra: object(json!({"text": {"verbosity": "low"}, "reasoning": {"summary": "auto"}, "store": false})),
+            ..Options::default()
+        };
+        let mut sent = body(&ChatRequest { stream: true, ..ask(options) });
+        sent.as_object_mut().unwrap().remove("input");
+        assert_eq!(
+            sent,
+            json!({
+                "model": "m", "stream": true, "max_output_tokens": 10, "temperature": 0.5, "top_p": 0.5, "user": "u",
+                "reasoning": {"effort": "low", "summary": "auto"}, "include": ["reasoning.encrypted_content"],
+                "text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "array"}}, "verbosity": "low"},
+                "tools": [
+                    {"type": "function", "name": "f", "description": "does", "parameters": {"type": "object"}, "strict": false},
+                    {"type": "web_search"},
+                ],
+                "tool_choice": {"type": "function", "name": "f"}, "parallel_tool_calls": false, "store": false,
+            })
+        );
+    }
+
+    #[test]
+    fn a_turn_goes_back_as_it_came() {
+        let thinking = Part::Thinking { text: "hm".to_owned(), signature: Some("enc".to_owned()) };
+        let hidden = Part::RedactedThinking { data: "enc2".to_owned() };
+        let open = Part::Thinking { text: "shown by another server".to_owned(), signature: None };
+        let call = Part::ToolCall(ToolCall { arguments: String::new(), ..call("c", "f", "") });
+        let searched = Part::Raw(json!({"type": "web_search_call", "id": "ws_1"}));
+        let messages = vec![
+            Message::text(Role::System, "Be brief."),
+            parts(Role::Assistant, vec![thinking, hidden, open, searched, Part::text("One moment."), call]),
+            result("c", "42"),
+            parts(
+                Role::User,
+                vec![Part::text("see"), Part::Image { media: Media::Url("https://x/y".into()), detail: None }],
+            ),
+        ];
+        let sent = body(&conversation(messages, Options::default()));
+        assert_eq!(
+            sent["input"],
+            json!([
+                {"role": "system", "content": "Be brief."},
+                {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "enc"},
+                {"type": "reasoning", "summary": [], "encrypted_content": "enc2"},
+                {"type": "web_search_call", "id": "ws_1"},
+                {"role": "assistant", "content": "One moment."},
+                {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "c", "output": "42"},
+                {"role": "user", "content": [{"type": "input_text", "text": "see"}, {"type": "input_image", "image_url": "https://x/y"}]},
+            ])
+        );
+    }
+
+    #[test]
+    fn encrypted_thinking_is_asked_for_where_it_may_come_and_is_needed() {
+        let include = |model: &str, extra: Value| {
+            let options = Options { extra: object(extra), ..Options::default() };
+            body(&ChatRequest { model: model.to_owned(), ..ask(options) })["include"].clone()
+        };
+        assert_eq!(include("gpt-5-mini", json!({})), json!(["reasoning.encrypted_content"]));
+        assert_eq!(include("gpt-4o", json!({})), Value::Null);
+        assert_eq!(include("gpt-5", json!({"previous_response_id": "resp_1"})), Value::Null);
+        assert_eq!(include("gpt-5", json!({"include": []})), json!([]));
+    }
+
+    #[test]
+    fn what_cannot_be_carried() {
+        for options in [
+            Options { seed: Some(1), ..Options::default() },
+            Options { stop: vec!["x".to_owned()], ..Options::default() },
+            Options { top_k: Some(1), ..Options::default() },
+            Options { presence_penalty: Some(1.0), ..Options::default() },
+            Options { frequency_penalty: Some(1.0), ..Options::default() },
+            Options { reasoning: Some(Reasoning::Budget(100)), ..Options::default() },
+        ] {
+            let error = chat(&OpenAi::default(), &ask(options)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+        }
+        let stray = conversation(vec![parts(Role::Tool, vec![Part::text("x")])], Options::default());
+        assert_eq!(chat(&OpenAi::default(), &stray).unwrap_err().kind(), ErrorKind::InvalidRequest);
+    }
 }
