@@ -151,7 +151,7 @@ def test_types_and_sizes_are_checked_before_sending(sim):
 
 def test_parts_are_plain_data_that_hides_its_bytes():
     image = ContentPart.image(PNG)
-    assert json.loads(json.dumps(image)) == image == pickle.loads(pickle.dumps(image))  # noqa: S301 - our own
+    assert json.loads(json.dumps(image)) == image == pickle.loads(pickle.dumps(image))
     assert repr(image) == "<ContentPart image_url data:image/png;base64>"
     assert repr(ContentPart.document(PDF)) == "<ContentPart document application/pdf>"
     assert repr(ContentPart.text("hi")) == "ContentPart.text('hi')"

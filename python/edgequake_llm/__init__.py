@@ -20,8 +20,10 @@ from edgequake_llm._core import (
     InferenceMetrics,
     LLMCache,
     LLMResponse,
+    ModelInfo,
     PartEvent,
     Permit,
+    Preset,
     RateLimiter,
     RateLimiterStatus,
     RateLimits,
@@ -74,6 +76,7 @@ from edgequake_llm.cache import CacheConfig, CachedProvider
 from edgequake_llm.factory import ProviderFactory, ProviderType
 from edgequake_llm.limiter import RateLimitedProvider, RateLimiterConfig
 from edgequake_llm.parts import ContentPart
+from edgequake_llm.prompt_caching import CachePromptConfig, apply_cache_control
 from edgequake_llm.providers import (
     AnthropicProvider,
     GeminiProvider,
@@ -87,6 +90,43 @@ from edgequake_llm.simulator import Simulator
 from edgequake_llm.structured import ResponseFormat
 from edgequake_llm.tools import Tool, tool
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from edgequake_llm.catalog import Cost, ModelCatalog, ModelEntry, TokenPrices
+    from edgequake_llm.directory import ListedModel, ModelDirectory
+    from edgequake_llm.providers._gemini_caches import GeminiCache
+    from edgequake_llm.recommend import Recommendation, recommend_model
+    from edgequake_llm.rerank import Ranked, Ranking, Reranker, reciprocal_rank_fusion
+
+# What not everybody needs is imported when it is first asked for.
+_LATER = {
+    "Cost": "catalog",
+    "GeminiCache": "providers._gemini_caches",
+    "ListedModel": "directory",
+    "ModelCatalog": "catalog",
+    "ModelDirectory": "directory",
+    "ModelEntry": "catalog",
+    "Ranked": "rerank",
+    "Ranking": "rerank",
+    "Recommendation": "recommend",
+    "Reranker": "rerank",
+    "TokenPrices": "catalog",
+    "reciprocal_rank_fusion": "rerank",
+    "recommend_model": "recommend",
+}
+
+
+def __getattr__(name: str) -> object:
+    module = _LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
 __all__ = [
     "APIConnectionError",
     "APIStatusError",
@@ -94,6 +134,7 @@ __all__ = [
     "AuthenticationError",
     "CacheConfig",
     "CacheKey",
+    "CachePromptConfig",
     "CacheStats",
     "CachedProvider",
     "ChatMessage",
@@ -106,10 +147,12 @@ __all__ = [
     "ConnectTimeout",
     "ContentPart",
     "ContextLengthError",
+    "Cost",
     "Embeddings",
     "EventStream",
     "FinishEvent",
     "FirstTokenTimeout",
+    "GeminiCache",
     "GeminiProvider",
     "HTTPConfig",
     "IdleTimeout",
@@ -121,6 +164,11 @@ __all__ = [
     "LLMError",
     "LLMResponse",
     "LLMTimeoutError",
+    "ListedModel",
+    "ModelCatalog",
+    "ModelDirectory",
+    "ModelEntry",
+    "ModelInfo",
     "NotFoundError",
     "OllamaProvider",
     "OpenAIProvider",
@@ -128,10 +176,13 @@ __all__ = [
     "PartEvent",
     "PermissionDeniedError",
     "Permit",
+    "Preset",
     "Provider",
     "ProviderFactory",
     "ProviderType",
     "QuotaError",
+    "Ranked",
+    "Ranking",
     "RateLimitError",
     "RateLimitTimeout",
     "RateLimitedProvider",
@@ -139,8 +190,10 @@ __all__ = [
     "RateLimiterConfig",
     "RateLimiterStatus",
     "RateLimits",
+    "Recommendation",
     "RefusalDelta",
     "RequestTooLargeError",
+    "Reranker",
     "ResponseFormat",
     "RetryPolicy",
     "RunResult",
@@ -158,6 +211,7 @@ __all__ = [
     "TextStream",
     "ThinkingDelta",
     "Timeouts",
+    "TokenPrices",
     "Tool",
     "ToolCall",
     "ToolCallDelta",
@@ -169,5 +223,8 @@ __all__ = [
     "Usage",
     "UsageEvent",
     "__version__",
+    "apply_cache_control",
+    "reciprocal_rank_fusion",
+    "recommend_model",
     "tool",
 ]

@@ -34,12 +34,20 @@ if TYPE_CHECKING:
         parallel_tool_calls: bool | None
         response_format: Format | None
         reasoning: str | int | Mapping[str, Any] | None
+        prompt_cache_key: str | None
+        cached_content: str | None
         extra: Mapping[str, Any] | None
         model: str | None
         system: str | None
         timeout: Seconds | Timeouts | None
         extra_headers: Mapping[str, str] | None
         drop_unsupported: bool | None
+
+    class RequestFields(TypedDict, total=False):
+        """The options of `request` as keyword arguments."""
+
+        timeout: Seconds | Timeouts | None
+        extra_headers: Mapping[str, str] | None
 
     class EmbedFields(TypedDict, total=False):
         """The options of `embed` as keyword arguments."""
@@ -61,7 +69,9 @@ class CompletionOptions(Value):
     annotations, `Tool` objects, pydantic models and other classes of fields, or JSON schemas in a provider's form.
     `tool_choice`: `"auto"`, `"none"`, `"required"`, or a tool or its name. `response_format`: `"text"`, `"json"`, a
     JSON schema, or a type (a pydantic model, a dataclass, a list of them), which `response.parsed` is of. `reasoning`:
-    an effort (`"low"`) or a budget of tokens (2048). `extra`: fields that go into the request's body as they are; they
+    an effort (`"low"`) or a budget of tokens (2048). `prompt_cache_key`: calls of equal keys go to the machine that
+    knows their beginning (OpenAI). `cached_content`: the name of a stored prompt to put in front (Gemini; see
+    `GeminiProvider.caches`). `extra`: fields that go into the request's body as they are; they
     win over the others. `model`: instead of the provider's. `system`: a system message put in front. `timeout`: seconds
     for the whole call, or `Timeouts`. `extra_headers`: for this call. `drop_unsupported`: go on without an option that
     the provider does not have, instead of raising `UnsupportedOption`.
@@ -86,6 +96,8 @@ class CompletionOptions(Value):
     parallel_tool_calls: bool | None = None
     response_format: Format | None = None
     reasoning: str | int | Mapping[str, Any] | None = None
+    prompt_cache_key: str | None = None
+    cached_content: str | None = None
     extra: Mapping[str, Any] | None = None
     model: str | None = None
     system: str | None = None

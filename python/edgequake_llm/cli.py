@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 
-from edgequake_llm import __version__
+from edgequake_llm import __version__, _core
 from edgequake_llm._exceptions import ConfigurationError, LLMError
 from edgequake_llm.factory import ProviderFactory, ProviderType, any_set_up
 from edgequake_llm.simulator import Simulator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from edgequake_llm._core import SyncTextStream
+    from edgequake_llm._core import LLMResponse, SyncTextStream
     from edgequake_llm.providers import Provider
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse gives it no other name
@@ -54,7 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _add_chat(commands: Subparsers) -> None:
     chat = commands.add_parser("chat", help="stream one answer, with its metrics")
     chat.add_argument("prompt", help="what to ask; - reads it from standard input")
-    chat.add_argument("--provider", choices=[*ProviderType], help="default: the one the environment is set up for")
+    chat.add_argument(
+        "--provider",
+        choices=[*ProviderType, *_core.preset_names()],
+        metavar="NAME",
+        help="default: the one the environment is set up for",
+    )
     chat.add_argument("--model")
     chat.add_argument("--system", help="instructions put in front")
     chat.add_argument("--base-url", help="where the provider's API is")
@@ -81,15 +86,20 @@ def _add_simulate(commands: Subparsers) -> None:
 
 
 @contextlib.contextmanager
-def _provider(options: argparse.Namespace) -> Iterator[Provider]:
-    """Give the provider that was asked for, or the simulator where nothing is set up."""
+def _provider(options: argparse.Namespace) -> Iterator[tuple[Provider, bool]]:
+    """Give the provider that was asked for, or the simulator where nothing is set up, and whether its prices hold.
+
+    A server at an address of one's own may call its models as it likes, and the simulator costs nothing.
+    """
     settings: dict[str, Any] = {"model": options.model}
     if options.base_url:
         settings["base_url"] = options.base_url
     if options.provider or options.base_url:
-        yield ProviderFactory.create(options.provider or ProviderType.OPENAI, **settings)[0]
+        llm = ProviderFactory.create(options.provider or ProviderType.OPENAI, **settings)[0]
+        yield llm, _is_at_home(llm)
     elif any_set_up():
-        yield ProviderFactory.from_env(**settings)[0]
+        llm = ProviderFactory.from_env(**settings)[0]
+        yield llm, _is_at_home(llm)
     else:
         try:
             ProviderFactory.from_env()
@@ -97,22 +107,27 @@ def _provider(options: argparse.Namespace) -> Iterator[Provider]:
             print(f"note: {error}.", file=sys.stderr)
         print("note: this answer comes from the embedded simulator, not from a model.", file=sys.stderr)
         with Simulator(ttft=0.15, gap=0.03, jitter=0.5) as simulator:
-            yield simulator.provider(ProviderType.OPENAI, model=options.model)
+            yield simulator.provider(ProviderType.OPENAI, model=options.model), False
+
+
+def _is_at_home(llm: Provider) -> bool:
+    """Whether the provider is asked at its own address."""
+    return llm.base_url == (_core.preset(llm.name) or type(llm)).default_base_url
 
 
 def _chat(options: argparse.Namespace) -> int:
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
-    with _provider(options) as llm:
+    with _provider(options) as (llm, priced):
         fields: Any = {"max_tokens": options.max_tokens, "temperature": options.temperature, "system": options.system}
         with llm.sync.stream(prompt, **fields) as stream:
             for text in stream:
                 print(text, end="", flush=True)
             print()
-            _print_metrics(stream)
+            _print_metrics(stream, priced=priced)
     return 0
 
 
-def _print_metrics(stream: SyncTextStream) -> None:
+def _print_metrics(stream: SyncTextStream, *, priced: bool) -> None:
     response, metrics = stream.response, stream.metrics
     parts = [f"{response.provider} {response.model}".strip()]
     if metrics.ttft_ms is not None:
@@ -121,9 +136,23 @@ def _print_metrics(stream: SyncTextStream) -> None:
     parts.append(f"{metrics.tokens_per_second:.1f} tokens/s")
     if response.usage is not None:
         parts.append(f"{response.usage.prompt_tokens} + {response.usage.completion_tokens} tokens")
+    cost = _cost(response) if priced else None
+    if cost is not None:
+        parts.append(cost)
     if response.finish_reason not in {None, "stop"}:
         parts.append(f"finish: {response.finish_reason}")
     print(f"[{' | '.join(parts)}]", file=sys.stderr)
+
+
+def _cost(response: LLMResponse) -> str | None:
+    """Tell what an answer cost, where that is known; the data is an optional package."""
+    from edgequake_llm.catalog import ModelCatalog
+
+    try:
+        cost = ModelCatalog().cost(response)
+    except ConfigurationError:
+        return None
+    return None if cost is None else f"${cost.total:.6f}".rstrip("0").rstrip(".")
 
 
 def _simulate(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from enum import Enum
 
+from edgequake_llm import _core
 from edgequake_llm._exceptions import ConfigurationError
 from edgequake_llm.providers import AnthropicProvider, GeminiProvider, OllamaProvider, OpenAIProvider
 from edgequake_llm.providers._base import first_set
@@ -52,15 +53,20 @@ class ProviderFactory:
 
     @staticmethod
     def create(provider: ProviderType | str, **settings: Any) -> tuple[Provider, Provider | None]:
-        """Make a provider of this type and return it as (llm, embedding).
+        """Make a provider of this type, or by the name of a preset (`"groq"`), and return it as (llm, embedding).
 
-        `settings` go to the provider's class. `embedding` is the same object, or `None` where the provider has no
-        embeddings (Anthropic). Raises `ConfigurationError` for an unknown name or if a key is missing.
+        `settings` go to the provider's class, or to `OpenAIProvider.preset`. `embedding` is the same object, or `None`
+        where the provider has no embeddings (Anthropic). Raises `ConfigurationError` for an unknown name or if a key is
+        missing.
         """
         try:
             kind = ProviderType(provider)
         except ValueError:
-            names = ", ".join(ProviderType)
+            preset = _core.preset(provider) if isinstance(provider, str) else None
+            if preset is not None:
+                compatible = OpenAIProvider.preset(preset.name, **settings)
+                return compatible, compatible if preset.has_embeddings else None
+            names = ", ".join([*ProviderType, *_core.preset_names()])
             raise ConfigurationError(f"there is no provider {provider!r}; there are {names}") from None
         llm = _CLASSES[kind](**settings)
         return llm, llm if llm.default_embedding_model is not None else None
@@ -69,9 +75,9 @@ class ProviderFactory:
     def from_env(**settings: Any) -> tuple[Provider, Provider | None]:
         """Make the provider that the environment is set up for and return it as (llm, embedding).
 
-        `EDGEQUAKE_LLM_PROVIDER` names it. Otherwise it is the first one whose key is set, in the order OpenAI,
-        Anthropic, Gemini; then Ollama, if `OLLAMA_HOST` or `OLLAMA_BASE_URL` is set. Raises `ConfigurationError` if
-        there is none.
+        `EDGEQUAKE_LLM_PROVIDER` names it, a preset too. Otherwise it is the first one whose key is set, in the order
+        OpenAI, Anthropic, Gemini; then Ollama, if `OLLAMA_HOST` or `OLLAMA_BASE_URL` is set. Raises
+        `ConfigurationError` if there is none.
         """
         named = first_set(_CHOICE, os.environ)
         if named is not None:

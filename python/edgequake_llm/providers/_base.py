@@ -7,6 +7,7 @@ import os
 from edgequake_llm import _core
 from edgequake_llm._config import HTTPConfig, RetryPolicy, Timeouts
 from edgequake_llm._exceptions import ConfigurationError, InvalidRequestError
+from edgequake_llm.prompt_caching import CachePromptConfig
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         from typing_extensions import Self
 
     from edgequake_llm._config import Seconds
-    from edgequake_llm._options import CompletionOptions, EmbedFields, OptionFields
+    from edgequake_llm._options import CompletionOptions, EmbedFields, OptionFields, RequestFields
     from edgequake_llm.run import RunResult, RunStream
 
     Message: TypeAlias = _core.ChatMessage | Mapping[str, Any]
@@ -34,6 +35,19 @@ if TYPE_CHECKING:
 def first_set(names: Iterable[str], environ: Mapping[str, str]) -> str | None:
     """Return the first of these environment variables that is set and not empty."""
     return next((value for name in names if (value := environ.get(name, "").strip())), None)
+
+
+class _Name:
+    """The provider's name: for a class its own, for an object that of whom it talks to, which a preset may say."""
+
+    __slots__ = ("_own",)
+
+    def __init__(self, own: str) -> None:
+        self._own = own
+
+    def __get__(self, instance: Provider | None, owner: type | None = None) -> str:
+        core = getattr(instance, "_core", None)
+        return self._own if core is None else str(core.name)
 
 
 class Provider:
@@ -45,7 +59,9 @@ class Provider:
 
     `api_key` and `base_url` come from the environment where they are not given. `model` is what calls use unless they
     name another. `headers` go into every request. `timeout` is seconds for the whole call, or `Timeouts`. `retry` is a
-    `RetryPolicy`, or a number of retries. `http` says how connections are made. With
+    `RetryPolicy`, or a number of retries. `http` says how connections are made. `prompt_cache=True`, or a
+    `CachePromptConfig`, has the provider cache the beginnings of prompts: Anthropic's and OpenRouter's calls are
+    marked, OpenAI's get the config's key, and the others cache by themselves. With
     `drop_unsupported` an option that the provider does not have is left out instead of raising `UnsupportedOption`.
 
     Raises `ConfigurationError` if the key is missing or a setting cannot be used.
@@ -62,6 +78,11 @@ class Provider:
 
     __slots__ = ("_core", "sync")
 
+    def __init_subclass__(cls) -> None:
+        own = cls.__dict__.get("name")
+        if isinstance(own, str):
+            cls.name = _Name(own)  # type: ignore[assignment]  # read, it is text again
+
     def __init__(
         self,
         api_key: str | None = None,
@@ -74,37 +95,79 @@ class Provider:
         retry: RetryPolicy | int | None = None,
         http: HTTPConfig | None = None,
         drop_unsupported: bool = False,
+        prompt_cache: CachePromptConfig | bool | None = None,
     ) -> None:
-        if headers is not None and not hasattr(headers, "keys"):
-            raise self._wrong("headers", "a dict of text", headers)
-        if http is not None and not isinstance(http, HTTPConfig):
-            raise self._wrong("http", "an HTTPConfig", http)
-        if api_key is None:
-            api_key = first_set(self.key_variables, os.environ)
-        elif isinstance(api_key, str) and not api_key.strip():
-            api_key = None
-        if api_key is None and self.key_required and not self._key_in(headers):
-            variables = " or ".join(self.key_variables)
-            message = f"no API key: pass api_key=... or set {variables}"
-            raise ConfigurationError(message, provider=self.name)
-        self._core = _core.Provider(
+        self._set_up(
+            None,
             self.wire,
-            base_url=self._base_url(os.environ) if base_url is None else base_url,
-            api_key=api_key,
-            headers=dict(headers or {}),
+            api_key,
             model=model or self.default_model,
             embedding_model=embedding_model or self.default_embedding_model,
+            base_url=base_url,
+            headers=headers,
+            timeout=timeout,
+            retry=retry,
+            http=http,
+            drop_unsupported=drop_unsupported,
+            prompt_cache=prompt_cache,
+        )
+
+    def _set_up(
+        self,
+        preset: _core.Preset | None,
+        wire: str,
+        api_key: str | None,
+        *,
+        model: str | None = None,
+        embedding_model: str | None = None,
+        base_url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: Seconds | Timeouts | None = None,
+        retry: RetryPolicy | int | None = None,
+        http: HTTPConfig | None = None,
+        drop_unsupported: bool = False,
+        prompt_cache: CachePromptConfig | bool | None = None,
+    ) -> None:
+        """Make the core's part; what a preset says comes before what the class says."""
+        setup = self if preset is None else preset
+        if headers is not None and not hasattr(headers, "keys"):
+            raise _wrong(setup.name, "headers", "a dict of text", headers)
+        if http is not None and not isinstance(http, HTTPConfig):
+            raise _wrong(setup.name, "http", "an HTTPConfig", http)
+        if api_key is None:
+            api_key = first_set(setup.key_variables, os.environ)
+        elif isinstance(api_key, str) and not api_key.strip():
+            api_key = None
+        if base_url is None:
+            if preset is None:
+                base_url = self._base_url(os.environ)
+            else:
+                base_url = first_set(preset.base_url_variables, os.environ) or preset.default_base_url
+        if api_key is None and setup.key_required and not self._key_in(headers):
+            variables = " or ".join(setup.key_variables)
+            message = f"no API key: pass api_key=... or set {variables}"
+            raise ConfigurationError(message, provider=setup.name)
+        if prompt_cache is True:
+            prompt_cache = CachePromptConfig()
+        elif prompt_cache is not None and prompt_cache is not False and not isinstance(prompt_cache, CachePromptConfig):
+            raise _wrong(setup.name, "prompt_cache", "True, False or a CachePromptConfig", prompt_cache)
+        self._core = _core.Provider(
+            wire,
+            base_url=base_url,
+            api_key=api_key,
+            headers=dict(headers or {}),
+            model=model,
+            embedding_model=embedding_model,
             timeouts=_timeouts(timeout),
             retry=_retry_policy(retry),
             http=http or HTTPConfig(),
             drop_unsupported=drop_unsupported,
+            prompt_cache=prompt_cache or None,
         )
-        self.sync = SyncCalls(self._core)
+        self.sync = self._sync_calls()
 
-    @classmethod
-    def _wrong(cls, name: str, expected: str, given: object) -> ConfigurationError:
-        message = f"{name} must be {expected}, not {type(given).__name__}"
-        return ConfigurationError(message, provider=cls.name)
+    def _sync_calls(self) -> SyncCalls:
+        return SyncCalls(self._core)
 
     @classmethod
     def _base_url(cls, environ: Mapping[str, str]) -> str:
@@ -206,6 +269,32 @@ class Provider:
         """
         return await self._core.embed(texts, fields)
 
+    async def list_models(self) -> list[_core.ModelInfo]:
+        """Return the models that the provider has, as it lists them, all pages."""
+        return await self._core.list_models()
+
+    async def count_tokens(
+        self,
+        messages: Sequence[Message] | Message | str,
+        options: CompletionOptions | None = None,
+        **fields: Unpack[OptionFields],
+    ) -> int:
+        """Return how many tokens a prompt has, as the provider counts them: system prompt, messages and tools.
+
+        Anthropic and Gemini count; it costs a request and no tokens. The others raise `UnsupportedOption`: there
+        `Tokenizer` counts, without a request.
+        """
+        return await self._core.count_tokens(messages, options, fields)
+
+    async def request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, **fields: Unpack[RequestFields]
+    ) -> Any:
+        """Call any other endpoint below the base URL and return its JSON: `await llm.request("GET", "/files")`.
+
+        With the same retries, limits on time and errors as a chat. Options: `timeout`, `extra_headers`.
+        """
+        return await self._core.ask(method, path, body, fields)
+
     async def aclose(self) -> None:
         """Refuse further calls, and close the unused connections unless another provider shares them."""
         self._core.close()
@@ -275,6 +364,30 @@ class SyncCalls:
     def embed(self, texts: Sequence[str], **fields: Unpack[EmbedFields]) -> _core.Embeddings:
         """As `Provider.embed`."""
         return self._core.embed_sync(texts, fields)
+
+    def list_models(self) -> list[_core.ModelInfo]:
+        """As `Provider.list_models`."""
+        return self._core.list_models_sync()
+
+    def count_tokens(
+        self,
+        messages: Sequence[Message] | Message | str,
+        options: CompletionOptions | None = None,
+        **fields: Unpack[OptionFields],
+    ) -> int:
+        """As `Provider.count_tokens`."""
+        return self._core.count_tokens_sync(messages, options, fields)
+
+    def request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, **fields: Unpack[RequestFields]
+    ) -> Any:
+        """As `Provider.request`."""
+        return self._core.ask_sync(method, path, body, fields)
+
+
+def _wrong(provider: str, name: str, expected: str, given: object) -> ConfigurationError:
+    message = f"{name} must be {expected}, not {type(given).__name__}"
+    return ConfigurationError(message, provider=provider)
 
 
 def _timeouts(timeout: Seconds | Timeouts | None) -> Timeouts:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from edgequake_llm.providers._base import Provider
+import os
+
+from edgequake_llm import _core
+from edgequake_llm._exceptions import ConfigurationError
+from edgequake_llm.providers._base import Provider, first_set
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sys
+    from typing import Any
+
+    if sys.version_info >= (3, 11):
+        from typing import Self
+    else:
+        from typing_extensions import Self
 
 
 class OpenAIProvider(Provider):
-    """OpenAI's chat completions and embeddings; with `base_url=` anything compatible.
+    """OpenAI's chat completions and embeddings; with `base_url=` anything compatible, by name with `preset()`.
 
     Environment: `OPENAI_API_KEY`; `OPENAI_BASE_URL` or `OPENAI_API_BASE`.
     """
@@ -20,3 +34,44 @@ class OpenAIProvider(Provider):
     base_url_variables = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 
     __slots__ = ()
+
+    @classmethod
+    def preset(cls, name: str, api_key: str | None = None, *, api_version: str | None = None, **settings: Any) -> Self:
+        """Make a provider for a server that speaks OpenAI's format, by its name: `OpenAIProvider.preset("groq")`.
+
+        The names: azure, deepseek, fireworks, groq, huggingface, llamacpp, lmstudio, mistral, nvidia, openrouter,
+        perplexity, together, vllm, xai. Address and key come from the environment where they are not given, under the
+        names that each is known by (`GROQ_API_KEY`; docs/compatible-providers.md has them all). A model has to be
+        given, here or with each call. `settings` are those of the class.
+
+        Azure: `base_url` (or `AZURE_OPENAI_ENDPOINT`) is the resource's address; models are the names of deployments.
+        With `api_version` (or `OPENAI_API_VERSION`) its older API is spoken, which has the deployment in the path.
+
+        Raises `ConfigurationError` for an unknown name, or if address or key are missing.
+        """
+        found = _core.preset(name) if isinstance(name, str) else None
+        if found is None:
+            names = ", ".join(_core.preset_names())
+            raise ConfigurationError(f"there is no preset {name!r}; there are {names}; base_url= takes any address")
+        wire = found.name
+        base_url = settings.pop("base_url", None)
+        if found.name == "azure":
+            base_url, wire = _azure(base_url or first_set(found.base_url_variables, os.environ), api_version)
+        elif api_version is not None:
+            raise ConfigurationError("api_version is Azure's", provider=found.name)
+        provider = cls.__new__(cls)
+        provider._set_up(found, wire, api_key, base_url=base_url, **settings)  # noqa: SLF001 - its own
+        return provider
+
+
+def _azure(endpoint: str | None, api_version: str | None) -> tuple[str, str]:
+    """Azure's base URL, and the format that is spoken there."""
+    if not endpoint:
+        message = "Azure needs the resource's address: pass base_url=... or set AZURE_OPENAI_ENDPOINT"
+        raise ConfigurationError(message, provider="azure")
+    api_version = api_version or first_set(["OPENAI_API_VERSION", "AZURE_OPENAI_API_VERSION"], os.environ)
+    endpoint = endpoint.rstrip("/")
+    if api_version:
+        endpoint = endpoint.removesuffix("/openai")
+        return f"{endpoint}/openai?api-version={api_version}", "azure-deployments"
+    return endpoint if endpoint.endswith("/v1") else f"{endpoint}/openai/v1", "azure"

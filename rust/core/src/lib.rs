@@ -12,6 +12,7 @@ pub mod limiter;
 mod list;
 pub mod metrics;
 pub mod model;
+pub mod prompt_cache;
 pub mod runtime;
 #[cfg(feature = "simulator")]
 pub mod simulator;

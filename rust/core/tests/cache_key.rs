@@ -150,7 +150,13 @@ fn request() -> ChatRequest {
         model: "m".into(),
         messages: vec![
             Arc::new(Message::text(Role::System, "be kind")),
-            Arc::new(Message { role: Role::User, content: parts, name: Some("ann".into()), as_parts: true }),
+            Arc::new(Message {
+                role: Role::User,
+                content: parts,
+                name: Some("ann".into()),
+                as_parts: true,
+                cache: None,
+            }),
         ],
         options: Options {
             max_tokens: Some(10),
@@ -172,6 +178,9 @@ fn request() -> ChatRequest {
                 fit: true,
             }),
             reasoning: Some(Reasoning::Effort("low".into())),
+            cache_tools: Some(CacheControl { ttl: None }),
+            prompt_cache_key: Some("k".into()),
+            cached_content: Some("cachedContents/a".into()),
             extra: json!({"logprobs": true}).as_object().unwrap().clone(),
             drop_unsupported: false,
         },
@@ -214,6 +223,9 @@ fn mutations() -> Vec<Mutation> {
         parallel_tool_calls = Some(true);
         response_format = Some(ResponseFormat::Json);
         reasoning = Some(Reasoning::Budget(5));
+        cache_tools = Some(CacheControl { ttl: Some("1h".into()) });
+        prompt_cache_key = Some("l".into());
+        cached_content = Some("cachedContents/b".into());
         extra = json!({"logprobs": false}).as_object().unwrap().clone();
     }
     change! {
@@ -225,6 +237,7 @@ fn mutations() -> Vec<Mutation> {
         "system text": |r| Arc::make_mut(&mut r.messages[0]).content = vec![Part::text("be rude")];
         "name": |r| Arc::make_mut(&mut r.messages[1]).name = None;
         "as_parts": |r| Arc::make_mut(&mut r.messages[1]).as_parts = false;
+        "message mark": |r| Arc::make_mut(&mut r.messages[1]).cache = Some(CacheControl { ttl: None });
         "parts swapped": |r| content(r).swap(0, 1);
         "part gone": |r| content(r).pop();
         "tool name": |r| r.options.tools[0].name = "g".into();

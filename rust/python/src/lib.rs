@@ -11,7 +11,10 @@ mod limiter;
 mod limiter_state;
 mod message;
 mod metrics;
+mod models;
 mod options;
+mod preset;
+mod prompt_cache;
 mod provider;
 mod response;
 mod simulator;
@@ -44,6 +47,12 @@ mod _core {
     use super::message::ChatMessage;
     #[pymodule_export]
     use super::metrics::InferenceMetrics;
+    #[pymodule_export]
+    use super::models::ModelInfo;
+    #[pymodule_export]
+    use super::preset::{Preset, preset, preset_names};
+    #[pymodule_export]
+    use super::prompt_cache::mark_messages;
     #[pymodule_export]
     use super::provider::Provider;
     #[pymodule_export]

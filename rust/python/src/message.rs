@@ -85,6 +85,18 @@ pub(crate) fn to_message(value: &Bound<'_, PyAny>) -> PyResult<Arc<Message>> {
 
 /// The messages of a call: a list of `ChatMessage` or dicts, or one text for a single user message.
 pub(crate) fn to_messages(value: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<Message>>> {
+    let messages = to_prompt(value)?;
+    if messages.iter().all(|message| message.role.is_system()) {
+        return Err(to_py(value.py(), &Error::invalid("there is only a system message; add a user message")));
+    }
+    if messages.iter().filter(|message| !message.role.is_system()).all(|message| message.is_blank()) {
+        return Err(to_py(value.py(), &Error::invalid("the prompt is empty: no message has any content")));
+    }
+    Ok(messages)
+}
+
+/// As [`to_messages`], where no answer is wanted: system messages alone will do.
+pub(crate) fn to_prompt(value: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<Message>>> {
     let py = value.py();
     let messages = if let Ok(text) = value.cast::<PyString>() {
         let text = text_of(text)?;
@@ -106,12 +118,6 @@ pub(crate) fn to_messages(value: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<Message>
     };
     if messages.is_empty() {
         return Err(to_py(py, &Error::invalid("there is no message to send")));
-    }
-    if messages.iter().all(|message| message.role.is_system()) {
-        return Err(to_py(py, &Error::invalid("there is only a system message; add a user message")));
-    }
-    if messages.iter().filter(|message| !message.role.is_system()).all(|message| message.is_blank()) {
-        return Err(to_py(py, &Error::invalid("the prompt is empty: no message has any content")));
     }
     Ok(messages)
 }

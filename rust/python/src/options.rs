@@ -38,7 +38,7 @@ pub(crate) struct CallOptions {
 }
 
 /// Every name that [`CallOptions::set`] takes, also the field names of `CompletionOptions`.
-pub(crate) const NAMES: [&str; 20] = [
+pub(crate) const NAMES: [&str; 22] = [
     "max_tokens",
     "temperature",
     "top_p",
@@ -53,6 +53,8 @@ pub(crate) const NAMES: [&str; 20] = [
     "parallel_tool_calls",
     "response_format",
     "reasoning",
+    "prompt_cache_key",
+    "cached_content",
     "extra",
     "model",
     "system",
@@ -250,6 +252,8 @@ impl CallOptions {
                 self.form = form;
             }
             "reasoning" => options.reasoning = Some(self::checked::<Reasoning>(py, reasoning_from_json, value)?),
+            "prompt_cache_key" => options.prompt_cache_key = Some(string(name, value)?),
+            "cached_content" => options.cached_content = Some(string(name, value)?),
             "extra" => options.extra.extend(to_object(value, "extra")?),
             "model" => {
                 let model = string(name, value)?;

@@ -13,7 +13,7 @@ use edgequake_core::{
     limiter::Limiter,
     model::{ChatRequest, EmbedRequest, Embeddings as CoreEmbeddings, Message, Response, Role},
     runtime::generation,
-    wire::{self, Wire},
+    wire::{Ask, Wire, models},
 };
 use pyo3::{
     IntoPyObjectExt, intern,
@@ -26,10 +26,12 @@ use crate::{
     cache::{CacheKey, LlmCache},
     embeddings::Embeddings,
     errors::to_py,
-    json::to_object,
+    json::{loads, to_json, to_object},
     limiter::RateLimiter,
-    message::to_messages,
+    message::{to_messages, to_prompt},
+    models::ModelInfo,
     options::{CallOptions, closed, delay, header_pairs, seconds, string, texts, timeouts, whole, wrong_type},
+    prompt_cache,
     response::LlmResponse,
     stream::{SyncTextStream, TextStream},
     structured::Form,
@@ -162,9 +164,18 @@ impl Provider {
         keywords: Option<&Bound<'_, PyDict>>,
         stream: bool,
     ) -> PyResult<(Arc<Endpoint>, ChatRequest, Option<Form>)> {
-        let py = messages.py();
+        self.request_of(messages.py(), to_messages(messages)?, options, keywords, stream)
+    }
+
+    fn request_of(
+        &self,
+        py: Python<'_>,
+        mut messages: Vec<Arc<Message>>,
+        options: Option<&Bound<'_, PyAny>>,
+        keywords: Option<&Bound<'_, PyDict>>,
+        stream: bool,
+    ) -> PyResult<(Arc<Endpoint>, ChatRequest, Option<Form>)> {
         let call = CallOptions::new(options, keywords, self.endpoint.timeouts)?;
-        let mut messages = to_messages(messages)?;
         if let Some(system) = call.system {
             messages.insert(0, Arc::new(Message::text(Role::System, system)));
         }
@@ -221,6 +232,55 @@ impl Provider {
     ) -> PyResult<Py<PyAny>> {
         let completed = outcome.map_err(|error| to_py(py, &error.with_provider(provider)))?;
         LlmResponse::of(completed, provider).with_form(form).into_py_any(py)
+    }
+
+    fn finish_models(py: Python<'_>, provider: &'static str, outcome: ModelsOutcome) -> PyResult<Py<PyAny>> {
+        let models = outcome.map_err(|error| to_py(py, &error.with_provider(provider)))?;
+        let models: Vec<ModelInfo> = models.into_iter().map(|info| ModelInfo::of(info, provider)).collect();
+        models.into_py_any(py)
+    }
+
+    fn finish_count(py: Python<'_>, provider: &'static str, outcome: Result<u64, Error>) -> PyResult<Py<PyAny>> {
+        outcome.map_err(|error| to_py(py, &error.with_provider(provider)))?.into_py_any(py)
+    }
+
+    fn finish_ask(
+        py: Python<'_>,
+        provider: &'static str,
+        outcome: Result<Completed<impl AsRef<[u8]>>, Error>,
+    ) -> PyResult<Py<PyAny>> {
+        let answer = outcome.map_err(|error| to_py(py, &error.with_provider(provider)))?;
+        let text = String::from_utf8_lossy(answer.value.as_ref());
+        if text.is_empty() { Ok(py.None()) } else { loads(py, &text).map(Bound::unbind) }
+    }
+
+    /// A request to any other endpoint: text is JSON already, anything else is turned into it.
+    fn ask_of(
+        &self,
+        method: &Bound<'_, PyAny>,
+        path: &str,
+        body: Option<&Bound<'_, PyAny>>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<(Route, Ask, &'static str)> {
+        let py = method.py();
+        let invalid = |message: &str| self.failed(py, Error::invalid(message));
+        let name = string("method", method)?.to_ascii_uppercase();
+        let known = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+        if !known.contains(&name.as_str()) {
+            return Err(invalid(&format!("the method is one of {}, not {name:?}", known.join(", "))));
+        }
+        let method = name.parse().map_err(|_| invalid("the method cannot be sent"))?;
+        if !path.starts_with('/') {
+            return Err(invalid("the path starts with a slash and stands below the base URL, as \"/models\""));
+        }
+        let body = match body.filter(|body| !body.is_none()) {
+            None => String::new(),
+            Some(body) if body.cast::<PyString>().is_ok() => string("body", body)?,
+            Some(body) => to_json(body)?.to_string(),
+        };
+        let call = CallOptions::new(None, keywords, self.endpoint.timeouts)?;
+        let endpoint = self.endpoint_for(py, call.timeouts, &call.extra_headers)?;
+        Ok((self.route(py, endpoint)?, Ask { method, path: path.to_owned(), body: body.into() }, self.name()))
     }
 
     fn finish_embed(py: Python<'_>, provider: &'static str, outcome: EmbedOutcome) -> PyResult<Py<PyAny>> {
@@ -286,12 +346,13 @@ impl Provider {
 }
 
 type ChatOutcome = Result<Completed<Response>, Error>;
+type ModelsOutcome = Result<Vec<models::ModelInfo>, Error>;
 type EmbedOutcome = Result<Completed<CoreEmbeddings>, Error>;
 
 #[pymethods]
 impl Provider {
     #[new]
-    #[pyo3(signature = (wire, *, base_url, api_key, headers, model, embedding_model, timeouts, retry, http, drop_unsupported=false))]
+    #[pyo3(signature = (wire, *, base_url, api_key, headers, model, embedding_model, timeouts, retry, http, drop_unsupported=false, prompt_cache=None))]
     fn new(
         wire: &Bound<'_, PyAny>,
         base_url: &Bound<'_, PyAny>,
@@ -303,6 +364,7 @@ impl Provider {
         retry: &Bound<'_, PyAny>,
         http: &Bound<'_, PyAny>,
         drop_unsupported: bool,
+        prompt_cache: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let py = wire.py();
         let wire: Arc<dyn Wire> = wires::from_py(wire)?;
@@ -317,6 +379,7 @@ impl Provider {
             settings: settings(http)?,
             timeouts: limits,
             retry: retry_policy(retry)?,
+            prompt_cache: prompt_cache.map(prompt_cache::from_py).transpose()?.flatten(),
         };
         // Everything that can be wrong with the settings is said here, not at the first call.
         let checked = edgequake_core::http::Connector::new(config.settings.clone()).map(drop);
@@ -474,8 +537,97 @@ impl Provider {
     ) -> PyResult<(String, Bound<'py, PyBytes>)> {
         let py = messages.py();
         let (endpoint, request, _) = self.request(messages, options, keywords, stream)?;
-        let encoded = wire::encode_chat(endpoint.wire.as_ref(), request).map_err(|error| self.failed(py, error))?;
+        let encoded = endpoint.encode_chat(request).map_err(|error| self.failed(py, error))?;
         Ok((encoded.path, PyBytes::new(py, &encoded.body)))
+    }
+
+    /// Starts listing the provider's models; await what it returns.
+    fn list_models(&self, py: Python<'_>) -> PyResult<Call> {
+        let (route, name) = (self.route(py, self.endpoint.clone())?, self.name());
+        let work = async move { call::list_models(&route).await };
+        Call::start(py, work, move |py, outcome| Self::finish_models(py, name, outcome))
+    }
+
+    /// Lists the provider's models and waits for it in this thread.
+    fn list_models_sync(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let route = self.route(py, self.endpoint.clone())?;
+        let work = Work::start(py, async move { call::list_models(&route).await })?;
+        Self::finish_models(py, self.name(), work.wait(py)?)
+    }
+
+    /// Starts counting the tokens of a prompt at the provider; await what it returns.
+    #[pyo3(signature = (messages, options=None, keywords=None))]
+    fn count_tokens(
+        &self,
+        messages: &Bound<'_, PyAny>,
+        options: Option<&Bound<'_, PyAny>>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Call> {
+        let py = messages.py();
+        let (endpoint, request, _) = self.request(messages, options, keywords, false)?;
+        let (route, name) = (self.route(py, endpoint)?, self.name());
+        let work = async move { call::count_tokens(&route, request).await };
+        Call::start(py, work, move |py, outcome| Self::finish_count(py, name, outcome))
+    }
+
+    /// Counts the tokens of a prompt at the provider and waits for it in this thread.
+    #[pyo3(signature = (messages, options=None, keywords=None))]
+    fn count_tokens_sync(
+        &self,
+        messages: &Bound<'_, PyAny>,
+        options: Option<&Bound<'_, PyAny>>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        let py = messages.py();
+        let (endpoint, request, _) = self.request(messages, options, keywords, false)?;
+        let route = self.route(py, endpoint)?;
+        let work = Work::start(py, async move { call::count_tokens(&route, request).await })?;
+        Self::finish_count(py, self.name(), work.wait(py)?)
+    }
+
+    /// Starts a request to any other endpoint below the base URL; await what it returns.
+    #[pyo3(signature = (method, path, body=None, keywords=None))]
+    fn ask(
+        &self,
+        method: &Bound<'_, PyAny>,
+        path: &str,
+        body: Option<&Bound<'_, PyAny>>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Call> {
+        let py = method.py();
+        let (route, ask, name) = self.ask_of(method, path, body, keywords)?;
+        let work = async move { call::ask(&route, ask).await };
+        Call::start(py, work, move |py, outcome| Self::finish_ask(py, name, outcome))
+    }
+
+    /// Makes a request to any other endpoint and waits for it in this thread.
+    #[pyo3(signature = (method, path, body=None, keywords=None))]
+    fn ask_sync(
+        &self,
+        method: &Bound<'_, PyAny>,
+        path: &str,
+        body: Option<&Bound<'_, PyAny>>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        let py = method.py();
+        let (route, ask, name) = self.ask_of(method, path, body, keywords)?;
+        let work = Work::start(py, async move { call::ask(&route, ask).await })?;
+        Self::finish_ask(py, name, work.wait(py)?)
+    }
+
+    /// Path and body of the request that stores a prompt at the provider for `ttl` seconds.
+    #[pyo3(signature = (messages, ttl, title=None, keywords=None))]
+    fn encode_store(
+        &self,
+        messages: &Bound<'_, PyAny>,
+        ttl: f64,
+        title: Option<&str>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<(String, String)> {
+        let py = messages.py();
+        let (endpoint, request, _) = self.request_of(py, to_prompt(messages)?, None, keywords, false)?;
+        let ask = endpoint.wire.store_prompt(&request, ttl, title).map_err(|error| self.failed(py, error))?;
+        Ok((ask.path, String::from_utf8_lossy(&ask.body).into_owned()))
     }
 
     /// Refuses further calls, and closes the unused connections if no other provider shares the pool.

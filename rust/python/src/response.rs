@@ -417,7 +417,7 @@ impl LlmResponse {
     fn message(&self) -> ChatMessage {
         let content = self.value().parts.clone();
         let as_parts = false;
-        let message = Message { role: Role::Assistant, content, name: None, as_parts };
+        let message = Message { role: Role::Assistant, content, name: None, as_parts, cache: None };
         ChatMessage { message: Arc::new(message.normal()) }
     }
 

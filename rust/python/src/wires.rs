@@ -11,7 +11,7 @@ use edgequake_core::{
         anthropic::Anthropic,
         gemini::Gemini,
         ollama::Ollama,
-        openai::{OpenAi, responses::OpenAiResponses},
+        openai::{OpenAi, presets, responses::OpenAiResponses},
         template,
     },
 };
@@ -33,11 +33,22 @@ pub(crate) fn from_py(name: &Bound<'_, PyAny>) -> PyResult<Arc<dyn Wire>> {
         "anthropic" => Arc::new(Anthropic),
         "gemini" => Arc::new(Gemini),
         "ollama" => Arc::new(Ollama),
-        _ => {
-            let message = format!("there is no wire format {given:?}; there are openai, anthropic, gemini and ollama");
-            return Err(to_py(name.py(), &Error::new(ErrorKind::Configuration, message)));
-        }
+        "azure-deployments" => Arc::new(presets::AZURE_DEPLOYMENTS),
+        other => match presets::preset(other).map(|preset| preset.wire).or_else(|| reranker(other)) {
+            Some(wire) => Arc::new(wire.clone()),
+            None => {
+                let there = "openai and its presets, anthropic, gemini and ollama";
+                let message = format!("there is no wire format {given:?}; there are {there}");
+                return Err(to_py(name.py(), &Error::new(ErrorKind::Configuration, message)));
+            }
+        },
     })
+}
+
+/// The format of a service that ranks documents.
+fn reranker(name: &str) -> Option<&'static OpenAi> {
+    static RERANKERS: [OpenAi; 2] = presets::RERANKERS;
+    RERANKERS.iter().find(|wire| wire.name == name)
 }
 
 /// Decodes a recorded answer as a call would, and returns the response or raises.

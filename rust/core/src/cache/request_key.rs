@@ -107,11 +107,19 @@ fn flag(key: &mut KeyBuilder, value: Option<bool>) {
 }
 
 fn message(key: &mut KeyBuilder, message: &Message) {
-    let Message { role, content, name, as_parts } = message;
+    let Message { role, content, name, as_parts, cache } = message;
     key.text(role.as_str());
     parts(key, content);
     text(key, name.as_deref());
     key.flag(*as_parts);
+    mark(key, cache.as_ref());
+}
+
+fn mark(key: &mut KeyBuilder, cache: Option<&CacheControl>) {
+    key.optional(cache, |key, CacheControl { ttl }| {
+        key.variant(0);
+        text(key, ttl.as_deref());
+    });
 }
 
 fn parts(key: &mut KeyBuilder, content: &[Part]) {
@@ -123,10 +131,7 @@ fn part(key: &mut KeyBuilder, part: &Part) {
     match part {
         Part::Text { text, cache } => {
             key.variant(0).text(text);
-            key.optional(cache.as_ref(), |key, CacheControl { ttl }| {
-                key.variant(0);
-                self::text(key, ttl.as_deref());
-            });
+            mark(key, cache.as_ref());
         }
         Part::Image { media, detail } => {
             media_of(key.variant(1), media);
@@ -187,6 +192,9 @@ fn options_of(key: &mut KeyBuilder, options: &Options) {
         parallel_tool_calls,
         response_format,
         reasoning,
+        cache_tools,
+        prompt_cache_key,
+        cached_content,
         extra,
         drop_unsupported,
     } = options;
@@ -229,6 +237,9 @@ fn options_of(key: &mut KeyBuilder, options: &Options) {
             Reasoning::Budget(tokens) => key.variant(1).integer(*tokens),
         };
     });
+    mark(key, cache_tools.as_ref());
+    text(key, prompt_cache_key.as_deref());
+    text(key, cached_content.as_deref());
     key.object(extra).flag(*drop_unsupported);
 }
 

@@ -3,7 +3,6 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri, header,
     uri::{PathAndQuery, Scheme},
@@ -13,7 +12,9 @@ use super::{RetryPolicy, Timeouts};
 use crate::{
     error::{Error, ErrorKind},
     http::{ACCEPT_ENCODING, HttpSettings, Origin, Outgoing},
-    wire::{Encoded, Wire},
+    model::ChatRequest,
+    prompt_cache::PromptCache,
+    wire::{Ask, Encoded, Wire, encode_chat},
 };
 
 /// What an [`Endpoint`] is made from.
@@ -33,6 +34,8 @@ pub struct EndpointConfig {
     pub timeouts: Timeouts,
     /// When failed calls are tried again.
     pub retry: RetryPolicy,
+    /// What of each prompt is marked to be cached by the provider, where it wants marks.
+    pub prompt_cache: Option<PromptCache>,
 }
 
 /// A provider's address, ready for calls.
@@ -46,6 +49,7 @@ pub struct Endpoint {
     pub timeouts: Timeouts,
     /// When failed calls are tried again.
     pub retry: RetryPolicy,
+    prompt_cache: Option<PromptCache>,
     pub(super) origin: Origin,
     base_url: String,
     prefix: String,
@@ -100,7 +104,9 @@ impl Endpoint {
     /// # Errors
     /// [`ErrorKind::Configuration`] for a base URL, key or header that cannot be used.
     pub fn new(config: EndpointConfig) -> Result<Self, Error> {
-        let EndpointConfig { wire, base_url, api_key, headers: extra, settings, timeouts, retry } = config;
+        let EndpointConfig { wire, base_url, api_key, headers: extra, settings, timeouts, retry, prompt_cache } =
+            config;
+        prompt_cache.as_ref().map_or(Ok(()), PromptCache::check)?;
         let wrong = |what: &str| configuration(format!("{:?} {what}", shown(&base_url)));
         let begins = "is not a base URL: it begins with https:// or http://";
         let uri: Uri = match base_url.parse() {
@@ -147,6 +153,7 @@ impl Endpoint {
             settings,
             timeouts,
             retry,
+            prompt_cache,
             origin: Origin { tls, authority },
             prefix: uri.path().trim_end_matches('/').to_owned(),
             query: uri.query().map(str::to_owned),
@@ -186,9 +193,25 @@ impl Endpoint {
         error.with_provider(self.wire.name()).without(&self.secrets)
     }
 
+    /// Encodes a chat request, with cache marks where this provider was told to set them.
+    ///
+    /// # Errors
+    /// As [`Wire::encode_chat`].
+    pub fn encode_chat(&self, mut request: ChatRequest) -> Result<Encoded, Error> {
+        if let Some(config) = &self.prompt_cache {
+            self.wire.mark(config, &mut request);
+        }
+        encode_chat(self.wire.as_ref(), request)
+    }
+
     /// A `POST` of an encoded request. A stream asks for no compression: compressors hold tokens back.
     pub(super) fn post(&self, encoded: Encoded, stream: bool) -> Result<Outgoing, Error> {
-        let mut path = format!("{}{}", self.prefix, encoded.path);
+        self.send(Ask { method: Method::POST, path: encoded.path, body: encoded.body }, stream)
+    }
+
+    /// Any request below the base URL.
+    pub(super) fn send(&self, ask: Ask, stream: bool) -> Result<Outgoing, Error> {
+        let mut path = format!("{}{}", self.prefix, ask.path);
         if let Some(query) = &self.query {
             path.push(if path.contains('?') { '&' } else { '?' });
             path.push_str(query);
@@ -200,7 +223,9 @@ impl Endpoint {
         if stream {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        let body: Bytes = encoded.body;
-        Ok(Outgoing { method: Method::POST, path, headers, body })
+        if ask.body.is_empty() {
+            headers.remove(header::CONTENT_TYPE);
+        }
+        Ok(Outgoing { method: ask.method, path, headers, body: ask.body })
     }
 }

@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn parts(content: Vec<Part>) -> Message {
-        Message { role: Role::User, content, name: None, as_parts: true }
+        Message { role: Role::User, content, name: None, as_parts: true, cache: None }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod estimate;
 mod heavy;
 mod passage;
 mod queue;
+mod resource;
 mod retry;
 mod route;
 mod stream;
@@ -22,6 +23,7 @@ pub use cached::{Chat, Recall, Texts, ask_chat, ask_embed, ask_stream, recall_ch
 pub use embed::no_embeddings;
 pub use endpoint::{Endpoint, EndpointConfig};
 pub use queue::{Next, Outcome, Receiver, Sender, queue};
+pub use resource::{ask, count_tokens, list_models};
 pub use retry::RetryPolicy;
 pub use route::{Route, chat, embed, stream};
 pub(crate) use timeouts::Clock;

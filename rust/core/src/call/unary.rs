@@ -16,7 +16,7 @@ use crate::{
     metrics::Metrics,
     model::{ChatRequest, Response},
     wire::{
-        RateLimits, Wire, encode_chat,
+        RateLimits, Wire,
         status::{request_id, retry_after},
     },
 };
@@ -47,7 +47,7 @@ pub(super) async fn chat(route: &Route, request: ChatRequest) -> Result<Complete
 pub(super) async fn encode(endpoint: &Arc<Endpoint>, request: ChatRequest) -> Result<Outgoing, Error> {
     let (endpoint, stream) = (endpoint.clone(), request.stream);
     let size = request.messages.iter().map(|message| message.size()).sum();
-    heavy::run(size, move || endpoint.post(encode_chat(endpoint.wire.as_ref(), request)?, stream)).await
+    heavy::run(size, move || endpoint.post(endpoint.encode_chat(request)?, stream)).await
 }
 
 /// Posts until it succeeds, fails for good or the tries are used up.

@@ -25,8 +25,8 @@ fn string_of(object: &JsonObject, key: &str) -> String {
 pub fn message_from_json(object: &JsonObject) -> Result<Message, Error> {
     let role = text_of(object, "role").ok_or_else(|| Error::invalid("a message needs a role"))?;
     let role = parse_role(role)?;
-    let mut message =
-        Message { role, content: Vec::new(), name: text_of(object, "name").map(str::to_owned), as_parts: false };
+    let name = text_of(object, "name").map(str::to_owned);
+    let mut message = Message { role, content: Vec::new(), name, as_parts: false, cache: cache_of(object) };
     if let Some(thinking) = text_of(object, "reasoning_content").or_else(|| text_of(object, "thinking")) {
         message.content.push(Part::Thinking { text: thinking.to_owned(), signature: None });
     }
@@ -35,6 +35,12 @@ pub fn message_from_json(object: &JsonObject) -> Result<Message, Error> {
         Some(Value::String(text)) => vec![Part::text(text.as_str())],
         Some(Value::Array(parts)) => {
             message.as_parts = true;
+            if let Some(Value::Object(last)) = parts.last()
+                && text_of(last, "type") != Some("text")
+            {
+                // A mark behind the last part is one behind the message.
+                message.cache = message.cache.or_else(|| cache_of(last));
+            }
             parts.iter().map(part_from_json).collect::<Result<_, _>>()?
         }
         Some(_) => return Err(Error::invalid("a message's content is a text or a list of parts")),
@@ -88,6 +94,13 @@ fn tool_call_from_json(value: &Value) -> Result<ToolCall, Error> {
 fn cache_of(object: &JsonObject) -> Option<CacheControl> {
     let cache = object.get("cache_control")?.as_object()?;
     Some(CacheControl { ttl: text_of(cache, "ttl").map(str::to_owned) })
+}
+
+fn cache_to_json(cache: &CacheControl) -> Value {
+    match &cache.ttl {
+        Some(ttl) => json!({"type": "ephemeral", "ttl": ttl}),
+        None => json!({"type": "ephemeral"}),
+    }
 }
 
 /// A URL as it is, or the data of a `data:` URL.
@@ -203,6 +216,9 @@ pub fn message_to_json(message: &Message) -> JsonObject {
     if let Some(name) = &message.name {
         object.insert("name".into(), name.as_str().into());
     }
+    if let Some(cache) = &message.cache {
+        object.insert("cache_control".into(), cache_to_json(cache));
+    }
     if let (Role::Tool, [Part::ToolResult { id, name, content, is_error }]) = (message.role, message.content.as_slice())
     {
         object.insert("tool_call_id".into(), id.as_str().into());
@@ -293,11 +309,7 @@ pub fn part_to_json(part: &Part) -> Value {
         Part::Text { text, cache } => {
             let mut value = json!({"type": "text", "text": text});
             if let (Some(cache), Some(object)) = (cache, value.as_object_mut()) {
-                let mut control = json!({"type": "ephemeral"});
-                if let (Some(ttl), Some(control)) = (&cache.ttl, control.as_object_mut()) {
-                    control.insert("ttl".into(), ttl.as_str().into());
-                }
-                object.insert("cache_control".into(), control);
+                object.insert("cache_control".into(), cache_to_json(cache));
             }
             value
         }
@@ -495,6 +507,7 @@ mod tests {
             json!({"role": "tool", "tool_call_id": "a", "content": "42"}),
             json!({"role": "user", "content": [{"type": "audio", "source": {"type": "url", "url": "https://x/a.wav"}},
                 {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}]}),
+            json!({"role": "user", "content": "x", "cache_control": {"type": "ephemeral"}}),
         ] {
             let first = message(value.clone()).unwrap();
             assert_eq!(message_from_json(&message_to_json(&first)).unwrap(), first, "{value}");

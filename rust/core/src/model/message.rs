@@ -164,12 +164,14 @@ pub struct Message {
     pub name: Option<String>,
     /// Whether the content was given as a list of parts; providers that tell the two apart then get a list.
     pub as_parts: bool,
+    /// Whether the prompt may be cached up to the end of this message.
+    pub cache: Option<CacheControl>,
 }
 
 impl Message {
     /// A message of one text.
     pub fn text(role: Role, text: impl Into<String>) -> Self {
-        Self { role, content: vec![Part::text(text)], name: None, as_parts: false }
+        Self { role, content: vec![Part::text(text)], name: None, as_parts: false, cache: None }
     }
 
     /// Marks content that is no plain text as parts, which it is in JSON: a message is equal to itself read back.
@@ -186,7 +188,7 @@ impl Message {
     /// The text if the message is one plain text and nothing else.
     pub fn as_plain_text(&self) -> Option<&str> {
         match self.content.as_slice() {
-            [Part::Text { text, cache: None }] if !self.as_parts => Some(text),
+            [Part::Text { text, cache: None }] if !self.as_parts && self.cache.is_none() => Some(text),
             _ => None,
         }
     }

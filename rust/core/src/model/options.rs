@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::JsonObject;
+use super::{CacheControl, JsonObject};
 use crate::error::Error;
 
 /// A tool that the model may call.
@@ -98,6 +98,12 @@ pub struct Options {
     pub response_format: Option<ResponseFormat>,
     /// How much it thinks first.
     pub reasoning: Option<Reasoning>,
+    /// Whether the prompt may be cached up to the end of the tools (Anthropic).
+    pub cache_tools: Option<CacheControl>,
+    /// Calls of equal keys go to the machine that knows their prefix (OpenAI).
+    pub prompt_cache_key: Option<String>,
+    /// A prompt that was stored at the provider before and stands in front of this one, by its name (Gemini).
+    pub cached_content: Option<String>,
     /// Fields that go into the request body as they are; they win over the ones above.
     pub extra: JsonObject,
     /// Whether to go on without an option that the provider does not have, instead of refusing it.
@@ -131,6 +137,7 @@ impl Options {
             "parallel_tool_calls" => self.parallel_tool_calls.take().is_some(),
             "response_format" => self.response_format.take().is_some(),
             "reasoning" => self.reasoning.take().is_some(),
+            "prompt_cache_key" => self.prompt_cache_key.take().is_some(),
             "strict" => self.tools.iter_mut().fold(false, |any, tool| tool.strict.take().is_some() || any),
             _ => false,
         }

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, sync::Arc};
 
 use bytes::BytesMut;
 
-use super::script::ToolCall;
+use super::{prompts::CacheCounts, script::ToolCall};
 
 /// The text of every answer unless the config has another.
 pub(crate) const DEFAULT_TEXT: &str = "This is a simulated answer from the edgequake-llm simulator: \
@@ -110,6 +110,8 @@ pub(crate) struct Answer {
     pub(crate) calls: Vec<ToolCall>,
     pub(crate) finish: Finish,
     pub(crate) prompt_tokens: u64,
+    /// Of those, what a cache of prompts has to do with.
+    pub(crate) cache: CacheCounts,
 }
 
 impl Answer {

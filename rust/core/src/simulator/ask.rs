@@ -25,6 +25,10 @@ pub(crate) struct Ask<'a> {
     /// Whether the model thinks first, and shows it.
     pub(crate) thinks: bool,
     tools: Option<&'a RawValue>,
+    /// OpenAI's `prompt_cache_key`, with the messages that it is for.
+    pub(crate) cache_key: Option<(String, &'a str)>,
+    /// The stored prompt that Gemini puts in front.
+    pub(crate) cached_content: Option<String>,
     /// The texts to embed.
     pub(crate) inputs: Vec<String>,
     /// Whether Gemini asked for one vector outside of a list.
@@ -67,7 +71,7 @@ fn declarations(tool: &Value) -> Vec<(String, Value)> {
 pub(crate) fn read<'a>(dialect: Dialect, operation: &Operation, body: &'a [u8]) -> Result<Ask<'a>, String> {
     let problem = |error: serde_json::Error| format!("We could not parse the JSON body of your request: {error}");
     match operation {
-        Operation::Models => Ok(Ask::default()),
+        Operation::Models | Operation::Count | Operation::Cached { .. } | Operation::Rerank => Ok(Ask::default()),
         Operation::Chat => chat(dialect, serde_json::from_slice(body).map_err(problem)?),
         Operation::Generate { model, stream, sse } => {
             let mut ask = generate(serde_json::from_slice(body).map_err(problem)?)?;
@@ -110,6 +114,7 @@ struct Chat<'a> {
     #[serde(borrow)]
     tools: Option<&'a RawValue>,
     tool_choice: Option<Value>,
+    prompt_cache_key: Option<String>,
     response_format: Option<Value>,
     output_config: Option<Value>,
     format: Option<Value>,
@@ -153,6 +158,7 @@ fn chat(dialect: Dialect, body: Chat<'_>) -> Result<Ask<'_>, String> {
         tool_choice: body.tool_choice.map(|given| choice(&given)).unwrap_or_default(),
         tools: body.tools,
         thinks,
+        cache_key: body.prompt_cache_key.map(|key| (key, body.messages.get())),
         ..Ask::default()
     })
 }
@@ -189,6 +195,7 @@ struct Generate<'a> {
     #[serde(borrow)]
     tools: Option<&'a RawValue>,
     tool_config: Option<Value>,
+    cached_content: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -218,7 +225,8 @@ fn generate(body: Generate<'_>) -> Result<Ask<'_>, String> {
     let schema = config.filter(|config| config.response_mime_type.as_deref() == Some("application/json"));
     let schema =
         schema.map(|config| config.response_schema.or(config.response_json_schema).unwrap_or_else(sample::any_object));
-    Ok(Ask { max_tokens, schema, tool_choice, tools: body.tools, thinks, ..Ask::default() })
+    let cached_content = body.cached_content;
+    Ok(Ask { max_tokens, schema, tool_choice, tools: body.tools, thinks, cached_content, ..Ask::default() })
 }
 
 #[derive(Deserialize)]

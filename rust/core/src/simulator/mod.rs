@@ -1,9 +1,11 @@
 //! A loopback server that speaks the four wire formats, for tests, benches and people without a key.
 //!
-//! It answers chats (unary and streamed), embeddings and the list of models as OpenAI, Anthropic, Gemini and Ollama
-//! do, with their headers, error bodies and rate limits, over HTTP/1.1 and HTTP/2, in clear and over TLS. Times,
-//! failures and faults are scripted: by the [`SimulatorConfig`] for all requests, by [`Simulator::push`] for the next
-//! one, and by the request's own header `x-simulator` (`tokens=1000;ttft_ms=50;gap_ms=2;cut_after=5`).
+//! It answers chats (unary and streamed), embeddings, lists of models, counts of tokens, stored prompts (Gemini's
+//! `cachedContents`) and rankings as OpenAI, Anthropic, Gemini, Ollama and Cohere do, with their headers, error bodies
+//! and rate limits, over HTTP/1.1 and HTTP/2, in clear and over TLS. Prompts that are marked to be cached are, and the
+//! usage counts it. Times, failures and faults are scripted: by the [`SimulatorConfig`] for all requests, by
+//! [`Simulator::push`] for the next one, and by the request's own header `x-simulator`
+//! (`tokens=1000;ttft_ms=50;gap_ms=2;cut_after=5`).
 //!
 //! It is no proof of compatibility: it was written from the providers' documentation and from recordings, and it takes
 //! what they would refuse. It knows no keys, keeps nothing unless told to record, and never leaves 127.0.0.1.
@@ -22,7 +24,9 @@ mod dialect;
 mod embed;
 mod history;
 mod limits;
+mod lists;
 mod playback;
+mod prompts;
 mod route;
 mod sample;
 mod script;

@@ -26,7 +26,26 @@ pub(crate) enum Operation {
     EmbedContent {
         batch: bool,
     },
+    /// The list of models.
     Models,
+    /// The count of a prompt's tokens.
+    Count,
+    /// Gemini's `cachedContents`, or one of them.
+    Cached {
+        verb: Verb,
+        name: Option<String>,
+    },
+    /// A ranking of documents.
+    Rerank,
+}
+
+/// What is done to a stored prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Get,
+    Post,
+    Patch,
+    Delete,
 }
 
 /// Why there is no route.
@@ -39,6 +58,9 @@ pub(crate) enum NoRoute {
 /// Finds the dialect, even for paths that lead nowhere, and the operation.
 pub(crate) fn route(method: &Method, path: &str, query: Option<&str>) -> (Dialect, Result<Operation, NoRoute>) {
     let path = path.trim_end_matches('/');
+    if let Some(found) = cached(method, path) {
+        return (Dialect::Gemini, found);
+    }
     let (dialect, operation) = if let Some(found) = gemini(path, query) {
         (Dialect::Gemini, found)
     } else if path.ends_with("/chat/completions") {
@@ -51,6 +73,14 @@ pub(crate) fn route(method: &Method, path: &str, query: Option<&str>) -> (Dialec
         (Dialect::Ollama, Some(Operation::Chat))
     } else if path.ends_with("/api/embed") {
         (Dialect::Ollama, Some(Operation::Embed))
+    } else if path.ends_with("/messages/count_tokens") {
+        (Dialect::Anthropic, Some(Operation::Count))
+    } else if path.ends_with("/rerank") {
+        (Dialect::OpenAi, Some(Operation::Rerank))
+    } else if path.ends_with("/api/tags") {
+        (Dialect::Ollama, Some(Operation::Models))
+    } else if path.ends_with("/v1beta/models") {
+        (Dialect::Gemini, Some(Operation::Models))
     } else if path.ends_with("/models") {
         (Dialect::OpenAi, Some(Operation::Models))
     } else {
@@ -59,6 +89,25 @@ pub(crate) fn route(method: &Method, path: &str, query: Option<&str>) -> (Dialec
     let Some(operation) = operation else { return (dialect, Err(NoRoute::Path)) };
     let wanted = if operation == Operation::Models { Method::GET } else { Method::POST };
     (dialect, if *method == wanted { Ok(operation) } else { Err(NoRoute::Method) })
+}
+
+/// `…/cachedContents` and what is below it.
+fn cached(method: &Method, path: &str) -> Option<Result<Operation, NoRoute>> {
+    let at = path.rfind("/cachedContents")?;
+    let rest = path.get(at + 1..)?;
+    let name = match rest.strip_prefix("cachedContents")? {
+        "" => None,
+        below if below.starts_with('/') && below.len() > 1 => Some(rest.to_owned()),
+        _ => return None,
+    };
+    let verb = match (method, &name) {
+        (&Method::GET, _) => Verb::Get,
+        (&Method::POST, None) => Verb::Post,
+        (&Method::PATCH, Some(_)) => Verb::Patch,
+        (&Method::DELETE, Some(_)) => Verb::Delete,
+        _ => return Some(Err(NoRoute::Method)),
+    };
+    Some(Ok(Operation::Cached { verb, name }))
 }
 
 /// `…/models/{model}:{method}`. The inner `None` is an unknown method.
@@ -72,6 +121,7 @@ fn gemini(path: &str, query: Option<&str>) -> Option<Option<Operation>> {
             let sse = query.is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
             Some(Operation::Generate { model, stream: true, sse })
         }
+        "countTokens" => Some(Operation::Count),
         "embedContent" => Some(Operation::EmbedContent { batch: false }),
         "batchEmbedContents" => Some(Operation::EmbedContent { batch: true }),
         _ => None,
@@ -102,7 +152,25 @@ mod tests {
         ] {
             assert_eq!(route(&Method::POST, path, None), (dialect, Ok(operation)), "{path}");
         }
-        assert_eq!(route(&Method::GET, "/v1/models", None), (Dialect::OpenAi, Ok(Operation::Models)));
+        for (path, dialect) in
+            [("/v1/models", Dialect::OpenAi), ("/v1beta/models", Dialect::Gemini), ("/api/tags", Dialect::Ollama)]
+        {
+            assert_eq!(route(&Method::GET, path, None), (dialect, Ok(Operation::Models)));
+        }
+    }
+
+    #[test]
+    fn stored_prompts() {
+        let cached = |verb, name: Option<&str>| Ok(Operation::Cached { verb, name: name.map(str::to_owned) });
+        for (method, path, expected) in [
+            (Method::POST, "/v1beta/cachedContents", cached(Verb::Post, None)),
+            (Method::GET, "/v1beta/cachedContents", cached(Verb::Get, None)),
+            (Method::PATCH, "/v1beta/cachedContents/a1", cached(Verb::Patch, Some("cachedContents/a1"))),
+            (Method::DELETE, "/p/cachedContents/a1", cached(Verb::Delete, Some("cachedContents/a1"))),
+            (Method::POST, "/v1beta/cachedContents/a1", Err(NoRoute::Method)),
+        ] {
+            assert_eq!(route(&method, path, None), (Dialect::Gemini, expected), "{method} {path}");
+        }
     }
 
     #[test]

@@ -22,7 +22,9 @@ use super::{
     dialect::{self, Problem},
     history,
     limits::{Limits, Meters, Refusal, Scarce},
+    lists,
     playback::{Playback, Source},
+    prompts::{CacheCounts, Prompts},
     route::{Dialect, NoRoute, Operation, route},
     sample,
     script::{Fault, Overrides, Payload, Reply, Script, ToolCall},
@@ -38,6 +40,7 @@ pub(super) struct State {
     pub(super) books: Arc<Books>,
     pub(super) script: Mutex<Script>,
     pub(super) records: Mutex<Records>,
+    prompts: Mutex<Prompts>,
     limits: Arc<Mutex<Limits>>,
     text: Text,
     started: Instant,
@@ -57,6 +60,7 @@ impl State {
             books: Arc::default(),
             script: Mutex::default(),
             records: Mutex::new(Records::new(config.record_limit)),
+            prompts: Mutex::default(),
             limits: Arc::new(Mutex::new(limits)),
             started: Instant::now(),
             config,
@@ -132,7 +136,10 @@ pub(super) async fn serve(
     let mut ticket = Ticket::new(&state.books, h2);
     let mut rng = state.rng(ticket.number);
     let id = format!("{:016x}{:08x}", rng.u64(..), ticket.number);
-    let (dialect, operation) = route(&parts.method, parts.uri.path(), parts.uri.query());
+    let (mut dialect, operation) = route(&parts.method, parts.uri.path(), parts.uri.query());
+    if operation == Ok(Operation::Models) && parts.headers.contains_key("anthropic-version") {
+        dialect = Dialect::Anthropic; // The path is OpenAI's too.
+    }
     let Ok(body) = body.collect().await.map(Collected::to_bytes) else {
         // The client broke off in the middle of its request.
         ticket.settle(Outcome::Aborted);
@@ -281,7 +288,24 @@ impl Work<'_> {
             Ok(ask) => ask,
             Err(complaint) => return self.problem(&Problem::new(400, complaint), state.meters()),
         };
-        let answer = self.answer(&ask, body);
+        if let Some(source) = match self.other(&operation, body) {
+            Ok(source) => source,
+            Err(problem) => return self.problem(&problem, state.meters()),
+        } {
+            let headers = self.headers(&state.meters(), false, false);
+            let thinking = Some(self.overrides.ttft.unwrap_or(Duration::ZERO));
+            return Prepared { status: self.overrides.status.unwrap_or(200), headers, source, thinking };
+        }
+        let cache = match self.cache(&ask, &operation, body) {
+            Ok(cache) => cache,
+            Err(problem) => return self.problem(&problem, state.meters()),
+        };
+        let mut answer = self.answer(&ask, body);
+        if ask.cached_content.is_some() {
+            // What is stored stands in front of the request's own prompt.
+            answer.prompt_tokens += cache.read;
+        }
+        answer.cache = cache;
         let tokens = match operation {
             Operation::Chat | Operation::Generate { .. } => answer.prompt_tokens + answer.completion_tokens(),
             _ => ask.inputs.iter().map(|text| dialect::text_tokens(text)).sum(),
@@ -297,7 +321,6 @@ impl Work<'_> {
         let gap = self.overrides.gap.unwrap_or(state.config.gap);
         let generating = gap.saturating_mul(u32::try_from(answer.completion_tokens()).unwrap_or(u32::MAX));
         let (source, thinking) = match operation {
-            Operation::Models => (Source::Whole(dialect::models().into()), Some(Duration::ZERO)),
             Operation::Embed | Operation::EmbedContent { .. } => {
                 let dims = ask.dims.unwrap_or(state.config.embedding_dims);
                 (Source::Whole(self.dialect.embeddings(&ask, dims)), Some(ttft))
@@ -307,6 +330,36 @@ impl Work<'_> {
         };
         let status = self.overrides.status.unwrap_or(200);
         Prepared { status, headers: self.headers(&meters, ask.stream, ask.sse), source, thinking }
+    }
+
+    /// The answer to what asks no model; `None` for what does.
+    fn other(&self, operation: &Operation, body: &[u8]) -> Result<Option<Source>, Problem> {
+        let text = match operation {
+            Operation::Models => lists::models(self.dialect),
+            Operation::Count => lists::count(self.dialect, body),
+            Operation::Rerank => lists::rerank(body, &self.id).map_err(|complaint| Problem::new(400, complaint))?,
+            Operation::Cached { verb, name } => {
+                let mut prompts = lock(&self.state.prompts);
+                prompts.store(*verb, name.as_deref(), body, &self.id, SystemTime::now())?.to_string()
+            }
+            Operation::Chat | Operation::Embed | Operation::Generate { .. } | Operation::EmbedContent { .. } => {
+                return Ok(None);
+            }
+        };
+        Ok(Some(Source::Whole(text.into())))
+    }
+
+    /// What of the prompt was known, and what is remembered of it.
+    fn cache(&self, ask: &Ask<'_>, operation: &Operation, body: &[u8]) -> Result<CacheCounts, Problem> {
+        let mut prompts = lock(&self.state.prompts);
+        match (self.dialect, operation, &ask.cache_key, &ask.cached_content) {
+            (Dialect::Anthropic, Operation::Chat, _, _) => {
+                prompts.anthropic(body).map_err(|complaint| Problem::new(400, complaint))
+            }
+            (Dialect::OpenAi, Operation::Chat, Some((key, messages)), _) => Ok(prompts.openai(key, messages)),
+            (Dialect::Gemini, Operation::Generate { .. }, _, Some(name)) => prompts.gemini(name, SystemTime::now()),
+            _ => Ok(CacheCounts::default()),
+        }
     }
 
     /// What the model says.
@@ -345,6 +398,7 @@ impl Work<'_> {
             calls,
             finish,
             prompt_tokens: (body.len() as u64).div_ceil(4),
+            cache: CacheCounts::default(),
         }
     }
 

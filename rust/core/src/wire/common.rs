@@ -183,7 +183,7 @@ pub(super) mod tests {
 
     /// A message of these parts.
     pub(in crate::wire) fn parts(role: Role, content: Vec<Part>) -> Message {
-        Message { role, content, name: None, as_parts: true }
+        Message { role, content, name: None, as_parts: true, cache: None }
     }
 
     /// A tool call.

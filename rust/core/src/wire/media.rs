@@ -162,7 +162,7 @@ mod tests {
     use crate::model::Role;
 
     fn check(limits: &MediaLimits, part: Part) -> Result<(), String> {
-        let message = Message { role: Role::User, content: vec![part], name: None, as_parts: true };
+        let message = Message { role: Role::User, content: vec![part], name: None, as_parts: true, cache: None };
         limits.check("p", &[Arc::new(message)]).map_err(|error| error.message().to_owned())
     }
 

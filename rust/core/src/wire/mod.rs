@@ -8,17 +8,19 @@ mod common;
 pub mod gemini;
 mod lenient;
 pub mod media;
+pub mod models;
 pub mod ollama;
 pub mod openai;
 pub mod status;
 pub mod template;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 
 use crate::{
     error::{Error, ErrorKind},
     model::{Assembly, ChatRequest, EmbedRequest, Embeddings, Response},
+    prompt_cache::PromptCache,
     stream::{Frame, Framing},
 };
 
@@ -31,6 +33,29 @@ pub struct Encoded {
     pub path: String,
     /// The JSON body.
     pub body: Bytes,
+}
+
+/// A request of another kind than chat and embed, still without base URL, key and connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// The method.
+    pub method: Method,
+    /// The path below the base URL, with its query, as `/models`.
+    pub path: String,
+    /// The JSON body; empty for none.
+    pub body: Bytes,
+}
+
+impl Ask {
+    /// A `GET` of a path.
+    pub fn get(path: impl Into<String>) -> Self {
+        Self { method: Method::GET, path: path.into(), body: Bytes::new() }
+    }
+
+    /// A `POST` of a JSON body.
+    pub fn post(path: impl Into<String>, body: impl Into<Bytes>) -> Self {
+        Self { method: Method::POST, path: path.into(), body: body.into() }
+    }
 }
 
 /// How the key goes into a request: the header's name, and what stands before the key in its value.
@@ -98,6 +123,43 @@ pub trait Wire: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// As [`Wire::decode_chat`]; also when vectors are missing, twice there or of different lengths.
     fn decode_embed(&self, body: &[u8], count: usize) -> Result<Embeddings, Error>;
+
+    /// Sets cache marks in a request as `config` says; does nothing for a provider that caches by itself.
+    fn mark(&self, config: &PromptCache, request: &mut ChatRequest) {
+        let _ = (config, request);
+    }
+
+    /// Asks for a page of the list of models: the first, or the one that [`models::ModelPage::next`] names.
+    fn list_models(&self, page: Option<&str>) -> Ask;
+
+    /// Asks how many tokens a request's prompt has.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a provider that does not count.
+    fn count_tokens(&self, request: &ChatRequest) -> Result<Ask, Error> {
+        let _ = request;
+        let instead = "count with Tokenizer.for_model(model), or read response.usage after the call";
+        Err(body::unsupported(self.name(), "count_tokens", instead))
+    }
+
+    /// Reads the answer to [`Wire::count_tokens`].
+    ///
+    /// # Errors
+    /// As [`Wire::decode_chat`].
+    fn decode_count(&self, body: &[u8]) -> Result<u64, Error> {
+        let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        let count = ["input_tokens", "totalTokens"].iter().find_map(|name| value.get(*name)?.as_u64());
+        count.ok_or_else(|| self::body::malformed(self.name(), "the answer holds no count of tokens", body))
+    }
+
+    /// Asks to store a prompt at the provider for `ttl_seconds`, to be put in front of later ones.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a provider without such a store.
+    fn store_prompt(&self, request: &ChatRequest, ttl_seconds: f64, title: Option<&str>) -> Result<Ask, Error> {
+        let _ = (request, ttl_seconds, title);
+        Err(body::unsupported(self.name(), "storing prompts", "only Gemini has it; elsewhere give prompt_cache=True"))
+    }
 
     /// Maps an answer of an error status. Retry-After and request id are read from the headers by the caller.
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Error;

@@ -216,7 +216,7 @@ fn parse_reset(text: &str, now: SystemTime) -> Option<Duration> {
 }
 
 /// `2026-11-24T03:34:35Z`, with optional fraction and offset.
-fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+pub(super) fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);

@@ -10,6 +10,7 @@ use super::{
     super::{
         answer::{Answer, Bit, Events, Finish, Text, object, quoted},
         limits::Meters,
+        prompts::CacheCounts,
         script::ToolCall,
         times::Rfc3339,
     },
@@ -28,7 +29,10 @@ fn stop_reason(answer: &Answer) -> &'static str {
 
 /// The message up to its content, and from its stop reason on.
 fn message(answer: &Answer, stop_reason: &str, output_tokens: u64) -> (String, String) {
-    let Answer { id, model, prompt_tokens, .. } = answer;
+    let Answer { id, model, prompt_tokens, cache, .. } = answer;
+    let CacheCounts { read, write_5m, write_1h } = *cache;
+    // Anthropic's count of input leaves out what was cached.
+    let (written, input) = (write_5m + write_1h, prompt_tokens.saturating_sub(read + write_5m + write_1h));
     let thinking = answer.thinking_tokens().min(output_tokens);
     let details = if thinking > 0 {
         format!("\"output_tokens_details\":{{\"thinking_tokens\":{thinking}}},")
@@ -38,9 +42,9 @@ fn message(answer: &Answer, stop_reason: &str, output_tokens: u64) -> (String, S
     (
         format!("{{\"model\":{model},\"id\":\"msg_{id}\",\"type\":\"message\",\"role\":\"assistant\",\"content\":["),
         format!(
-            "],\"stop_reason\":{stop_reason},\"stop_sequence\":null,\"usage\":{{\"input_tokens\":{prompt_tokens},\
-             \"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\
-             \"cache_creation\":{{\"ephemeral_5m_input_tokens\":0,\"ephemeral_1h_input_tokens\":0}},\
+            "],\"stop_reason\":{stop_reason},\"stop_sequence\":null,\"usage\":{{\"input_tokens\":{input},\
+             \"cache_creation_input_tokens\":{written},\"cache_read_input_tokens\":{read},\
+             \"cache_creation\":{{\"ephemeral_5m_input_tokens\":{write_5m},\"ephemeral_1h_input_tokens\":{write_1h}}},\
              \"output_tokens\":{output_tokens},{details}\"service_tier\":\"standard\"}}}}"
         ),
     )

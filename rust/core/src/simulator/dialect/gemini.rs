@@ -27,8 +27,12 @@ const START: &str = "{\"candidates\":[{\"content\":{\"parts\":[";
 /// What stands from behind the parts up to the count of the answer's tokens.
 fn middle(answer: &Answer, finish: &str) -> String {
     let prompt = answer.prompt_tokens;
+    let cached = match answer.cache.read {
+        0 => String::new(),
+        read => format!("\"cachedContentTokenCount\":{read},"),
+    };
     format!(
-        "],\"role\":\"model\"}},{finish}\"index\":0}}],\"usageMetadata\":{{\"promptTokenCount\":{prompt},\
+        "],\"role\":\"model\"}},{finish}\"index\":0}}],\"usageMetadata\":{{\"promptTokenCount\":{prompt},{cached}\
          \"promptTokensDetails\":[{{\"modality\":\"TEXT\",\"tokenCount\":{prompt}}}],\"candidatesTokenCount\":"
     )
 }

@@ -10,8 +10,6 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-pub(super) use openai::models;
-
 use super::{
     answer::{Answer, Events},
     ask::Ask,

@@ -30,10 +30,11 @@ fn usage(answer: &Answer) -> String {
     let (prompt, completion) = (answer.prompt_tokens, answer.completion_tokens());
     format!(
         "{{\"prompt_tokens\":{prompt},\"completion_tokens\":{completion},\"total_tokens\":{},\
-         \"prompt_tokens_details\":{{\"cached_tokens\":0,\"audio_tokens\":0}},\
+         \"prompt_tokens_details\":{{\"cached_tokens\":{},\"audio_tokens\":0}},\
          \"completion_tokens_details\":{{\"reasoning_tokens\":{},\"audio_tokens\":0,\
          \"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}}}",
         prompt + completion,
+        answer.cache.read,
         answer.thinking_tokens()
     )
 }
@@ -143,14 +144,6 @@ pub(super) fn embeddings(ask: &Ask<'_>, vectors: &[Vec<f32>], tokens: u64, out: 
         format!("],\"model\":{model},\"usage\":{{\"prompt_tokens\":{tokens},\"total_tokens\":{tokens}}}}}\n")
             .as_bytes(),
     );
-}
-
-/// The list of models, with names of all four providers.
-pub(in crate::simulator) fn models() -> String {
-    let names = ["gpt-4o-mini", "claude-haiku-4-5", "gemini-2.5-flash", "llama3.2", "text-embedding-3-small"];
-    let model =
-        |id| json!({"id": id, "object": "model", "created": 1_700_000_000, "owned_by": "edgequake-llm-simulator"});
-    json!({"object": "list", "data": names.map(model)}).to_string()
 }
 
 pub(super) fn error(problem: &Problem) -> String {

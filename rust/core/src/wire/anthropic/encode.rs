@@ -14,6 +14,7 @@ use super::{
 use crate::{
     error::Error,
     model::{CacheControl, ChatRequest, Media, Message, Options, Part, ResponseFormat, Role, Tool, ToolChoice, fit},
+    prompt_cache::{self, MAX_MARKS},
     wire::{
         body::{ObjectWriter, unsupported, write},
         common::{
@@ -41,26 +42,7 @@ pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
     if request.stream {
         body.field("stream", &true);
     }
-    match system_parts(NAME, &request.messages)?.as_slice() {
-        [] => {}
-        [Part::Text { text, cache: None }] => body.field("system", text),
-        parts => body.array("system", parts.iter().copied(), block)?,
-    }
-    let turns = turns(&request.messages);
-    let groups = turns.chunk_by(both_bring_results).filter(|group| !is_silent(group));
-    body.array("messages", groups, message)?;
-    if let Form::Tool(answer) = &form {
-        body.field("tools", &[answer]);
-        body.field("tool_choice", &json!({"type": "tool", "name": JSON_TOOL}));
-    } else {
-        if !options.tools.is_empty() {
-            body.array("tools", &options.tools, |out, item| {
-                tool(out, item);
-                Ok(())
-            })?;
-        }
-        tool_choice(&mut body, options);
-    }
+    prompt(&mut body, request, &form)?;
     sampling(&mut body, options);
     thinking.write(&mut body);
     body.merged("output_config", |config| {
@@ -76,6 +58,51 @@ pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
+/// The body of a request to count tokens: what makes up the prompt, and nothing of how the answer is made.
+pub(super) fn count(request: &ChatRequest) -> Result<Vec<u8>, Error> {
+    let options = &request.options;
+    let thinking = thinking::plan(&request.model, options)?;
+    let form = form(&request.model, options, &thinking)?;
+    let mut out = Vec::with_capacity(1024);
+    let mut body = ObjectWriter::with_extra(&mut out, &options.extra);
+    body.field("model", &request.model);
+    prompt(&mut body, request, &form)?;
+    thinking.write(&mut body);
+    body.close();
+    Ok(out)
+}
+
+/// System prompt, messages, tools, or the tool that stands for the answer's form.
+fn prompt(body: &mut ObjectWriter<'_>, request: &ChatRequest, form: &Form<'_>) -> Result<(), Error> {
+    let options = &request.options;
+    check_marks(request)?;
+    system_parts(NAME, &request.messages)?;
+    let system: Vec<_> =
+        request.messages.iter().filter(|message| message.role.is_system()).flat_map(|m| marked(m)).collect();
+    match system.as_slice() {
+        [] => {}
+        [(Part::Text { text, cache: None }, None)] => body.field("system", text),
+        parts => body.array("system", parts.iter().copied(), marked_block)?,
+    }
+    let turns = turns(&request.messages);
+    let groups = turns.chunk_by(both_bring_results).filter(|group| !is_silent(group));
+    body.array("messages", groups, message)?;
+    if let Form::Tool(answer) = form {
+        body.field("tools", &[answer]);
+        body.field("tool_choice", &json!({"type": "tool", "name": JSON_TOOL}));
+        return Ok(());
+    }
+    if !options.tools.is_empty() {
+        let last = options.tools.len() - 1;
+        body.array("tools", options.tools.iter().enumerate(), |out, (n, item)| {
+            tool(out, item, options.cache_tools.as_ref().filter(|_| n == last));
+            Ok(())
+        })?;
+    }
+    tool_choice(body, options);
+    Ok(())
+}
+
 fn refuse(options: &Options) -> Result<(), Error> {
     if options.seed.is_some() {
         return Err(unsupported(NAME, "seed", "temperature=0 comes nearest to repeatable answers"));
@@ -86,6 +113,12 @@ fn refuse(options: &Options) -> Result<(), Error> {
         if given.is_some() {
             return Err(unsupported(NAME, name, "temperature and top_p are what shapes the wording there"));
         }
+    }
+    if options.prompt_cache_key.is_some() {
+        return Err(unsupported(NAME, "prompt_cache_key", "make the provider with prompt_cache=True"));
+    }
+    if options.cached_content.is_some() {
+        return Err(unsupported(NAME, "cached_content", "make the provider with prompt_cache=True"));
     }
     match options.temperature {
         Some(given) if given > 1.0 => Err(Error::invalid(format!("temperature must be from 0 to 1, not {given}"))
@@ -142,9 +175,9 @@ fn sampling(body: &mut ObjectWriter<'_>, options: &Options) {
     }
 }
 
-fn tool(out: &mut Vec<u8>, tool: &Tool) {
+fn tool(out: &mut Vec<u8>, tool: &Tool, cache: Option<&CacheControl>) {
     if let Some(raw) = &tool.raw {
-        return write(out, raw);
+        return raw_tool(out, raw, cache);
     }
     let mut body = ObjectWriter::new(out);
     body.field("name", &tool.name);
@@ -157,7 +190,21 @@ fn tool(out: &mut Vec<u8>, tool: &Tool) {
     }
     body.optional("strict", tool.strict);
     tool.extra.iter().for_each(|(key, value)| body.field(key, value));
+    cache_control(&mut body, cache.filter(|_| !tool.extra.contains_key("cache_control")));
     body.close();
+}
+
+/// A tool of the provider's own kind, untouched but for a mark behind it.
+fn raw_tool(out: &mut Vec<u8>, raw: &Value, cache: Option<&CacheControl>) {
+    match (raw.as_object(), cache) {
+        (Some(fields), Some(_)) if !fields.contains_key("cache_control") => {
+            let mut body = ObjectWriter::new(out);
+            fields.iter().for_each(|(key, value)| body.field(key, value));
+            cache_control(&mut body, cache);
+            body.close();
+        }
+        _ => write(out, raw),
+    }
 }
 
 /// Anthropic refuses a choice without tools; `auto` and `none` say nothing then and are left out.
@@ -210,8 +257,7 @@ fn message(out: &mut Vec<u8>, group: &[&Message]) -> Result<(), Error> {
     match plain {
         Some(text) => body.field("content", text),
         None => {
-            let parts = group.iter().flat_map(|message| &message.content).filter(is_sent);
-            body.array("content", parts, block)?;
+            body.array("content", group.iter().flat_map(|message| marked(message)), marked_block)?;
         }
     }
     body.close();
@@ -227,17 +273,48 @@ fn cache_control(body: &mut ObjectWriter<'_>, cache: Option<&CacheControl>) {
     }
 }
 
-fn block(out: &mut Vec<u8>, part: &Part) -> Result<(), Error> {
+/// Refuses more cache marks than Anthropic takes, and long-lived ones behind short-lived ones, in the order in which it
+/// reads a prompt.
+fn check_marks(request: &ChatRequest) -> Result<(), Error> {
+    let mut ttls = prompt_cache::tool_ttls(&request.options);
+    for system in [true, false] {
+        let messages = request.messages.iter().filter(|message| message.role.is_system() == system);
+        ttls.extend(messages.flat_map(|message| prompt_cache::ttls(message)));
+    }
+    let problem = if ttls.len() > MAX_MARKS {
+        format!("the prompt has {} cache marks, and {MAX_MARKS} are allowed: take some cache_control out", ttls.len())
+    } else if !ttls.is_sorted_by(|before, after| before >= after) {
+        "a cache mark of 1h stands behind one of 5m: give those before it ttl=\"1h\" too".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(problem).with_provider(NAME).with_param("cache_control".to_owned()))
+}
+
+/// The parts of a message that are sent, with the message's cache mark at the last one that can carry it: thinking cannot.
+fn marked(message: &Message) -> impl Iterator<Item = (&Part, Option<&CacheControl>)> {
+    let parts: Vec<&Part> = message.content.iter().filter(is_sent).collect();
+    let takes = |part: &&Part| !matches!(part, Part::Thinking { .. } | Part::RedactedThinking { .. } | Part::Raw(_));
+    let place = parts.iter().rposition(takes).filter(|_| message.cache.is_some());
+    parts.into_iter().enumerate().map(move |(n, part)| (part, message.cache.as_ref().filter(|_| place == Some(n))))
+}
+
+fn marked_block(out: &mut Vec<u8>, (part, mark): (&Part, Option<&CacheControl>)) -> Result<(), Error> {
+    block(out, part, mark)
+}
+
+fn block(out: &mut Vec<u8>, part: &Part, mark: Option<&CacheControl>) -> Result<(), Error> {
     if let Part::Raw(value) = part {
         write(out, value);
         return Ok(());
     }
     let mut body = ObjectWriter::new(out);
+    let mut mark = mark;
     match part {
         Part::Text { text, cache } => {
             body.field("type", "text");
             body.field("text", text);
-            cache_control(&mut body, cache.as_ref());
+            mark = mark.or(cache.as_ref());
         }
         Part::Refusal { text } => {
             body.field("type", "text");
@@ -274,7 +351,9 @@ fn block(out: &mut Vec<u8>, part: &Part) -> Result<(), Error> {
             match content.as_slice() {
                 [] => {}
                 [Part::Text { text, cache: None }] => body.field("content", text),
-                parts => body.array("content", parts.iter().filter(is_sent), block)?,
+                parts => {
+                    body.array("content", parts.iter().filter(is_sent), |out, part| block(out, part, None))?;
+                }
             }
             if *is_error {
                 body.field("is_error", &true);
@@ -282,6 +361,7 @@ fn block(out: &mut Vec<u8>, part: &Part) -> Result<(), Error> {
         }
         Part::Raw(_) => {}
     }
+    cache_control(&mut body, mark);
     body.close();
     Ok(())
 }

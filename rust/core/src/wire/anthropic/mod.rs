@@ -13,16 +13,18 @@ mod thinking;
 mod traits;
 
 use http::HeaderMap;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::{
-    EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire, body,
+    Ask, EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire, body,
     lenient::{error_message, text_at},
     status::StatusError,
 };
 use crate::{
     error::Error,
     model::{ChatRequest, EmbedRequest, Embeddings, Response},
+    prompt_cache::PromptCache,
     stream::Framing,
 };
 
@@ -77,6 +79,19 @@ impl Wire for Anthropic {
 
     fn decode_embed(&self, _: &[u8], _: usize) -> Result<Embeddings, Error> {
         Err(no_embeddings())
+    }
+
+    fn mark(&self, config: &PromptCache, request: &mut ChatRequest) {
+        config.apply(request);
+    }
+
+    fn list_models(&self, page: Option<&str>) -> Ask {
+        let after = page.map(|page| format!("&after_id={}", utf8_percent_encode(page, NON_ALPHANUMERIC)));
+        Ask::get(format!("/v1/models?limit=1000{}", after.unwrap_or_default()))
+    }
+
+    fn count_tokens(&self, request: &ChatRequest) -> Result<Ask, Error> {
+        Ok(Ask::post("/v1/messages/count_tokens", encode::count(request)?))
     }
 
     fn decode_error(&self, status: u16, _: &HeaderMap, body: &[u8]) -> Error {

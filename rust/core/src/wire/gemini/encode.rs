@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::NAME;
+use super::{NAME, resource};
 use crate::{
     error::Error,
     model::{
@@ -28,8 +28,50 @@ pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
     media::GEMINI.check(NAME, &request.messages)?;
     let mut out = Vec::with_capacity(1024);
     let mut body = ObjectWriter::with_extra(&mut out, &options.extra);
+    prompt(&mut body, request)?;
+    body.optional("cachedContent", options.cached_content.as_ref());
+    body.merged("generationConfig", |config| generation_config(config, &request.model, options));
+    body.close();
+    Ok(out)
+}
+
+/// The body of a request to count tokens: a whole request for an answer, which also counts instructions and tools.
+pub(super) fn count(request: &ChatRequest) -> Result<Vec<u8>, Error> {
+    refuse(&request.model, &request.options)?;
+    let mut out = Vec::with_capacity(1024);
+    let mut body = ObjectWriter::new(&mut out);
+    if let Some(mut inner) = body.open("generateContentRequest") {
+        inner.field("model", &resource(&request.model));
+        prompt(&mut inner, request)?;
+        inner.optional("cachedContent", request.options.cached_content.as_ref());
+        inner.close();
+    }
+    body.close();
+    Ok(out)
+}
+
+/// The body of a request to store a prompt.
+pub(super) fn store(request: &ChatRequest, ttl_seconds: f64, title: Option<&str>) -> Result<Vec<u8>, Error> {
+    refuse(&request.model, &request.options)?;
+    let mut out = Vec::with_capacity(1024);
+    let mut body = ObjectWriter::with_extra(&mut out, &request.options.extra);
+    body.field("model", &resource(&request.model));
+    body.optional("displayName", title);
+    body.field("ttl", &format!("{ttl_seconds}s"));
+    prompt(&mut body, request)?;
+    body.close();
+    Ok(out)
+}
+
+/// System prompt, turns, tools.
+fn prompt(body: &mut ObjectWriter<'_>, request: &ChatRequest) -> Result<(), Error> {
+    let options = &request.options;
     let turns = turns(&request.messages);
     let system = system_parts(NAME, &request.messages)?;
+    if !system.is_empty() && options.cached_content.is_some() {
+        let message = "a request with cached_content cannot have a system message of its own: put it into the cache";
+        return Err(Error::invalid(message).with_provider(NAME).with_param("messages".to_owned()));
+    }
     if !system.is_empty()
         && let Some(mut instruction) = body.open("systemInstruction")
     {
@@ -37,7 +79,9 @@ pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
         instruction.close();
     }
     let groups = turns.chunk_by(both_bring_results).filter(|group| !is_silent(group));
-    body.array("contents", groups, |out, group| content(out, group, &turns))?;
+    if !turns.is_empty() {
+        body.array("contents", groups, |out, group| content(out, group, &turns))?;
+    }
     if !options.tools.is_empty() {
         let own = options.tools.iter().filter_map(|tool| tool.raw.as_ref().map(ToolEntry::Own));
         let functions: Vec<&Tool> = options.tools.iter().filter(|tool| tool.raw.is_none()).collect();
@@ -58,10 +102,8 @@ pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
             }
         })?;
     }
-    tool_config(&mut body, options);
-    body.merged("generationConfig", |config| generation_config(config, &request.model, options));
-    body.close();
-    Ok(out)
+    tool_config(body, options);
+    Ok(())
 }
 
 /// Whether the model takes a level of thinking (Gemini 3 and later) and not a budget (2.5). One whose name says nothing
@@ -94,6 +136,15 @@ fn refuse(model: &str, options: &Options) -> Result<(), Error> {
     }
     if options.user.is_some() {
         return Err(unsupported(NAME, "user", "leave it out; on Vertex AI give labels in extra"));
+    }
+    if options.prompt_cache_key.is_some() {
+        let instead =
+            "equal beginnings of prompts are cached by themselves; provider.caches stores a long one for sure";
+        return Err(unsupported(NAME, "prompt_cache_key", instead));
+    }
+    if options.cached_content.is_some() && (!options.tools.is_empty() || options.tool_choice.is_some()) {
+        let message = "a request with cached_content cannot have tools of its own: put them into the cache";
+        return Err(Error::invalid(message).with_provider(NAME).with_param("tools".to_owned()));
     }
     if options.parallel_tool_calls == Some(false) {
         return Err(unsupported(NAME, "parallel_tool_calls=false", "take the first of the tool calls that come"));

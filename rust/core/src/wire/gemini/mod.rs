@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::{
-    EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire,
+    Ask, EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire,
     lenient::{error_message, text_at},
     status::{StatusError, parse_go_duration},
 };
@@ -71,6 +71,19 @@ impl Wire for Gemini {
 
     fn decode_embed(&self, body: &[u8], count: usize) -> Result<Embeddings, Error> {
         embed::decode(body, count)
+    }
+
+    fn list_models(&self, page: Option<&str>) -> Ask {
+        let token = page.map(|page| format!("&pageToken={}", utf8_percent_encode(page, NON_ALPHANUMERIC)));
+        Ask::get(format!("/models?pageSize=1000{}", token.unwrap_or_default()))
+    }
+
+    fn count_tokens(&self, request: &ChatRequest) -> Result<Ask, Error> {
+        Ok(Ask::post(path(&request.model, "countTokens"), encode::count(request)?))
+    }
+
+    fn store_prompt(&self, request: &ChatRequest, ttl_seconds: f64, title: Option<&str>) -> Result<Ask, Error> {
+        Ok(Ask::post("/cachedContents", encode::store(request, ttl_seconds, title)?))
     }
 
     fn decode_error(&self, status: u16, _: &HeaderMap, body: &[u8]) -> Error {

@@ -65,6 +65,10 @@ fn refuse(options: &Options) -> Result<(), Error> {
         ("parallel_tool_calls=false", "take the first of the tool calls that come")
     } else if strict {
         ("strict", "leave it out; the arguments are checked before a tool of a typed function is called")
+    } else if options.prompt_cache_key.is_some() {
+        ("prompt_cache_key", "leave it out: it keeps the last prompts' beginnings by itself")
+    } else if options.cached_content.is_some() {
+        ("cached_content", "leave it out: it keeps the last prompts' beginnings by itself")
     } else if options.user.is_some() {
         ("user", "leave it out")
     } else {

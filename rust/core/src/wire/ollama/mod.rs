@@ -12,7 +12,7 @@ mod tests;
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::{EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire, lenient::error_message, status::StatusError};
+use super::{Ask, EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire, lenient::error_message, status::StatusError};
 use crate::{
     error::Error,
     model::{ChatRequest, EmbedRequest, Embeddings, Response},
@@ -62,6 +62,10 @@ impl Wire for Ollama {
 
     fn decode_embed(&self, body: &[u8], count: usize) -> Result<Embeddings, Error> {
         embed::decode(body, count)
+    }
+
+    fn list_models(&self, _: Option<&str>) -> Ask {
+        Ask::get("/api/tags")
     }
 
     fn decode_error(&self, status: u16, _: &HeaderMap, body: &[u8]) -> Error {

@@ -81,7 +81,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Vector<'a> {
 
 /// Encodes one batch.
 pub(super) fn encode(wire: &OpenAi, request: &EmbedRequest) -> Result<Encoded, Error> {
-    if request.task_type.is_some() {
+    if request.task_type.is_some() && wire.task_field.is_none() {
         return Err(unsupported(wire.name, "task_type", "if this server has such a field, send it in extra"));
     }
     let size: usize = request.inputs.iter().map(|text| text.len() + 8).sum();
@@ -89,10 +89,13 @@ pub(super) fn encode(wire: &OpenAi, request: &EmbedRequest) -> Result<Encoded, E
     let mut body = ObjectWriter::with_extra(&mut out, &request.extra);
     body.field("model", &request.model);
     body.field("input", &request.inputs);
-    body.optional("dimensions", request.dimensions);
+    body.optional(wire.dimensions_field, request.dimensions);
+    if let Some(field) = wire.task_field {
+        body.optional(field, request.task_type.as_ref());
+    }
     body.optional("encoding_format", wire.base64_embeddings.then_some("base64"));
     body.close();
-    Ok(Encoded { path: "/embeddings".to_owned(), body: out.into() })
+    Ok(Encoded { path: wire.path(&request.model, "embeddings"), body: out.into() })
 }
 
 /// Reads the vectors of a batch of `count` texts and puts each where its index says.

@@ -39,10 +39,13 @@ pub(super) fn chat(wire: &OpenAi, request: &ChatRequest) -> Result<Encoded, Erro
     body.optional("temperature", options.temperature);
     body.optional("top_p", options.top_p);
     body.optional("stop", (!options.stop.is_empty()).then_some(&options.stop));
-    body.optional("seed", options.seed);
+    body.optional(wire.seed_field, options.seed);
     body.optional("presence_penalty", options.presence_penalty);
     body.optional("frequency_penalty", options.frequency_penalty);
-    body.optional("user", options.user.as_ref());
+    if let Some(field) = wire.user_field {
+        body.optional(field, options.user.as_ref());
+    }
+    body.optional("prompt_cache_key", options.prompt_cache_key.as_ref());
     if let Some(Reasoning::Effort(effort)) = &options.reasoning {
         body.field("reasoning_effort", effort);
     }
@@ -51,7 +54,7 @@ pub(super) fn chat(wire: &OpenAi, request: &ChatRequest) -> Result<Encoded, Erro
     }
     write_tools(&mut body, options)?;
     body.close();
-    Ok(Encoded { path: "/chat/completions".to_owned(), body: out.into() })
+    Ok(Encoded { path: wire.path(&request.model, "chat/completions"), body: out.into() })
 }
 
 /// Refuses options that this format has no field for.
@@ -59,6 +62,13 @@ fn check(wire: &OpenAi, options: &Options) -> Result<(), Error> {
     if let Some(top_k) = options.top_k {
         let instead = format!("if this server takes it, send extra={{\"top_k\": {top_k}}}");
         return Err(unsupported(wire.name, "top_k", &instead));
+    }
+    if options.user.is_some() && wire.user_field.is_none() {
+        return Err(unsupported(wire.name, "user", "leave it out: the server refuses requests that have it"));
+    }
+    if options.cached_content.is_some() {
+        let instead = "equal beginnings of prompts are cached by themselves; prompt_cache_key helps";
+        return Err(unsupported(wire.name, "cached_content", instead));
     }
     if let Some(Reasoning::Budget(budget)) = options.reasoning {
         let nearest = effort_of(budget);

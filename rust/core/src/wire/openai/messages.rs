@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::OpenAi;
 use crate::{
     error::Error,
-    model::{Media, Message, Part, Role, ToolCall},
+    model::{CacheControl, Media, Message, Part, Role, ToolCall},
     wire::body::{ObjectWriter, write as write_json},
 };
 
@@ -69,7 +69,7 @@ impl Item<'_> {
             Self::Result { id, content } => {
                 item.field("role", "tool");
                 item.field("tool_call_id", id);
-                write_content(wire, &mut item, content, false)?;
+                write_content(wire, &mut item, content, false, None)?;
             }
             Self::Message(message) => {
                 item.field("role", message.role.as_str());
@@ -78,9 +78,10 @@ impl Item<'_> {
                     write_assistant(wire, &mut item, message)?;
                 } else if message.content.iter().any(is_result) {
                     let rest = message.content.iter().filter(|part| !is_result(part));
-                    item.array("content", rest, |out, part| write_part(wire, out, part))?;
+                    item.array("content", rest, |out, part| write_part(wire, out, part, None))?;
                 } else {
-                    write_content(wire, &mut item, &message.content, message.as_parts)?;
+                    let mark = message.cache.as_ref().filter(|_| wire.cache_marks);
+                    write_content(wire, &mut item, &message.content, message.as_parts, mark)?;
                 }
             }
             Self::Stray => {
@@ -93,14 +94,23 @@ impl Item<'_> {
     }
 }
 
-/// Content that the model did not write: a text stays a text, parts become a list.
-fn write_content(wire: &OpenAi, item: &mut ObjectWriter<'_>, parts: &[Part], as_parts: bool) -> Result<(), Error> {
+/// Content that the model did not write: a text stays a text, parts become a list. A mark stands at the last text.
+fn write_content(
+    wire: &OpenAi,
+    item: &mut ObjectWriter<'_>,
+    parts: &[Part],
+    as_parts: bool,
+    mark: Option<&CacheControl>,
+) -> Result<(), Error> {
+    let place = parts.iter().rposition(|part| matches!(part, Part::Text { .. }));
     match parts {
         [] => item.field("content", ""),
-        [Part::Text { text, cache }] if !as_parts && (cache.is_none() || !wire.cache_marks) => {
+        [Part::Text { text, cache }] if !as_parts && mark.is_none() && (cache.is_none() || !wire.cache_marks) => {
             item.field("content", text);
         }
-        parts => item.array("content", parts, |out, part| write_part(wire, out, part))?,
+        parts => item.array("content", parts.iter().enumerate(), |out, (n, part)| {
+            write_part(wire, out, part, mark.filter(|_| place == Some(n)))
+        })?,
     }
     Ok(())
 }
@@ -136,7 +146,7 @@ fn write_assistant(wire: &OpenAi, item: &mut ObjectWriter<'_>, message: &Message
     };
     let content = || message.content.iter().filter(is_content);
     if content().any(|part| !matches!(part, Part::Text { .. })) {
-        item.array("content", content(), |out, part| write_part(wire, out, part))?;
+        item.array("content", content(), |out, part| write_part(wire, out, part, None))?;
     } else if let Some(text) = text {
         item.field("content", &text);
     } else if calls.peek().is_none() && refusal.is_none() && audio.is_none() {
@@ -185,7 +195,7 @@ fn write_call(out: &mut Vec<u8>, call: &ToolCall) {
     item.close();
 }
 
-fn write_part(wire: &OpenAi, out: &mut Vec<u8>, part: &Part) -> Result<(), Error> {
+fn write_part(wire: &OpenAi, out: &mut Vec<u8>, part: &Part, mark: Option<&CacheControl>) -> Result<(), Error> {
     if let Part::Raw(value) = part {
         write_json(out, value);
         return Ok(());
@@ -196,7 +206,7 @@ fn write_part(wire: &OpenAi, out: &mut Vec<u8>, part: &Part) -> Result<(), Error
         Part::Text { text, cache } => {
             item.field("type", "text");
             item.field("text", text);
-            if let Some(cache) = cache.as_ref().filter(|_| wire.cache_marks) {
+            if let Some(cache) = mark.or(cache.as_ref()).filter(|_| wire.cache_marks) {
                 item.object("cache_control", |o| {
                     o.field("type", "ephemeral");
                     o.optional("ttl", cache.ttl.as_ref());
@@ -268,7 +278,7 @@ impl Serialize for Address<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{error::ErrorKind, model::CacheControl};
+    use crate::error::ErrorKind;
     use serde_json::json;
 
     fn try_encode(wire: &OpenAi, messages: Vec<Message>) -> Result<Value, Error> {
@@ -285,7 +295,7 @@ mod tests {
     }
 
     fn parts(role: Role, content: Vec<Part>) -> Message {
-        Message { role, content, name: None, as_parts: true }
+        Message { role, content, name: None, as_parts: true, cache: None }
     }
 
     fn result(id: &str, content: Vec<Part>) -> Part {

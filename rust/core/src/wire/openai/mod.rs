@@ -9,19 +9,22 @@ mod encode;
 mod error;
 mod fill;
 mod messages;
+pub mod presets;
 mod raw;
 pub mod responses;
 mod stream;
 mod usage;
 
 use http::HeaderMap;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
     error::Error,
     model::{ChatRequest, EmbedRequest, Embeddings, Response},
+    prompt_cache::PromptCache,
     stream::Framing,
     wire::{
-        EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire,
+        Ask, EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire,
         media::{self, MediaLimits},
     },
 };
@@ -58,25 +61,60 @@ pub struct OpenAi {
     pub embed_limits: Option<EmbedLimits>,
     /// Which files the server takes; `None` leaves it to the server.
     pub media: Option<MediaLimits>,
+    /// How the key is sent.
+    pub key_header: KeyHeader,
+    /// Whether the model stands in the path, as a deployment (Azure's older API versions).
+    pub deployments: bool,
+    /// The field for `seed`.
+    pub seed_field: &'static str,
+    /// The field for `user`; `None` if the server refuses the request because of it.
+    pub user_field: Option<&'static str>,
+    /// The field for an embedding's `dimensions`.
+    pub dimensions_field: &'static str,
+    /// The field for an embedding's `task_type`, where the server has one.
+    pub task_field: Option<&'static str>,
 }
 
 /// OpenAI takes 2,048 texts and 300,000 tokens in one request. A token is at least one byte, so that 300,000 bytes of any
 /// text are within the bound.
 pub const OPENAI_EMBED_LIMITS: EmbedLimits = EmbedLimits { texts: 2_048, bytes: 300_000 };
 
+impl OpenAi {
+    /// OpenAI itself.
+    pub const OPENAI: Self = Self {
+        name: "openai",
+        max_tokens_field: MaxTokensField::ByModel,
+        stream_usage: true,
+        base64_embeddings: true,
+        int8_embeddings: false,
+        send_thinking: false,
+        cache_marks: false,
+        embed_limits: Some(OPENAI_EMBED_LIMITS),
+        media: Some(media::OPENAI),
+        key_header: KeyHeader { name: "authorization", prefix: "Bearer " },
+        deployments: false,
+        seed_field: "seed",
+        user_field: Some("user"),
+        dimensions_field: "dimensions",
+        task_field: None,
+    };
+
+    /// The path of an endpoint, below the deployment where the server wants it so.
+    fn path(&self, model: &str, endpoint: &str) -> String {
+        if self.deployments {
+            format!("/deployments/{}/{endpoint}", utf8_percent_encode(model, PATH))
+        } else {
+            format!("/{endpoint}")
+        }
+    }
+}
+
+/// What a deployment's name may hold unescaped in a path.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 impl Default for OpenAi {
     fn default() -> Self {
-        Self {
-            name: "openai",
-            max_tokens_field: MaxTokensField::ByModel,
-            stream_usage: true,
-            base64_embeddings: true,
-            int8_embeddings: false,
-            send_thinking: false,
-            cache_marks: false,
-            embed_limits: Some(OPENAI_EMBED_LIMITS),
-            media: Some(media::OPENAI),
-        }
+        Self::OPENAI
     }
 }
 
@@ -86,7 +124,7 @@ impl Wire for OpenAi {
     }
 
     fn key_header(&self) -> KeyHeader {
-        KeyHeader { name: "authorization", prefix: "Bearer " }
+        self.key_header
     }
 
     fn framing(&self) -> Framing {
@@ -115,6 +153,19 @@ impl Wire for OpenAi {
 
     fn decode_embed(&self, body: &[u8], count: usize) -> Result<Embeddings, Error> {
         embed::decode(self, body, count)
+    }
+
+    fn mark(&self, config: &PromptCache, request: &mut ChatRequest) {
+        if self.cache_marks {
+            config.apply(request);
+        }
+        if request.options.prompt_cache_key.is_none() {
+            request.options.prompt_cache_key.clone_from(&config.key);
+        }
+    }
+
+    fn list_models(&self, _: Option<&str>) -> Ask {
+        Ask::get("/models")
     }
 
     fn decode_error(&self, status: u16, _headers: &HeaderMap, body: &[u8]) -> Error {

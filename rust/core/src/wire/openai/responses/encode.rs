@@ -35,6 +35,7 @@ pub(super) fn chat(wire: &OpenAi, request: &ChatRequest) -> Result<Encoded, Erro
     body.optional("temperature", options.temperature);
     body.optional("top_p", options.top_p);
     body.optional("user", options.user.as_ref());
+    body.optional("prompt_cache_key", options.prompt_cache_key.as_ref());
     if let Some(Reasoning::Effort(effort)) = &options.reasoning {
         body.merged("reasoning", |o| o.field("effort", effort));
     }
@@ -69,6 +70,12 @@ fn check(wire: &OpenAi, options: &Options) -> Result<(), Error> {
     }
     if options.frequency_penalty.is_some() {
         return refused("frequency_penalty", chat);
+    }
+    if options.cached_content.is_some() {
+        return refused(
+            "cached_content",
+            "equal beginnings of prompts are cached by themselves; prompt_cache_key helps",
+        );
     }
     if let Some(Reasoning::Budget(budget)) = options.reasoning {
         let instead = format!("give an effort; the nearest is reasoning=\"{}\"", effort_of(budget));

@@ -13,8 +13,9 @@ use super::{OpenAi, embed, error};
 use crate::{
     error::Error,
     model::{ChatRequest, EmbedRequest, Embeddings, Response},
+    prompt_cache::PromptCache,
     stream::Framing,
-    wire::{EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire},
+    wire::{Ask, EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire},
 };
 
 /// The format of OpenAI's Responses API, and of servers that speak it.
@@ -59,6 +60,14 @@ impl Wire for OpenAiResponses {
 
     fn decode_embed(&self, body: &[u8], count: usize) -> Result<Embeddings, Error> {
         embed::decode(&self.base, body, count)
+    }
+
+    fn mark(&self, config: &PromptCache, request: &mut ChatRequest) {
+        self.base.mark(config, request);
+    }
+
+    fn list_models(&self, page: Option<&str>) -> Ask {
+        self.base.list_models(page)
     }
 
     fn decode_error(&self, status: u16, _headers: &HeaderMap, body: &[u8]) -> Error {
