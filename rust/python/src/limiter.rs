@@ -238,7 +238,7 @@ impl RateLimiterStatus {
 /// Where a permit stands.
 enum State {
     New,
-    Waiting { turn: Turn, waiter: Waiter },
+    Waiting(Box<(Turn, Waiter)>),
     Held(limiter::Permit),
     Over,
 }
@@ -249,7 +249,7 @@ type Told = Result<Grant, Refusal>;
 ///
 /// It ends with `settle(tokens)`, `refund()` or `release()`, at the end of `async with`, or when it is dropped; all but the
 /// first two take what was reserved for used, because the call may have been made.
-#[pyclass(module = "edgequake_llm", weakref)]
+#[pyclass(module = "edgequake_llm", freelist = 64)]
 pub(crate) struct Permit {
     limiter: Limiter,
     tokens: u64,
@@ -268,6 +268,17 @@ impl Permit {
         }
     }
 
+    /// Whether it was let in without waiting. Refusals are left for the await to find.
+    fn admitted(&mut self) -> bool {
+        if matches!(self.state, State::New)
+            && let Ok(permit) = self.limiter.try_acquire(self.tokens)
+        {
+            self.state = State::Held(permit);
+            return true;
+        }
+        false
+    }
+
     /// Tries to be let in; `None` is done, otherwise a future to wait on.
     fn enter<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         match &mut self.state {
@@ -282,7 +293,8 @@ impl Permit {
                     Err(refused(py, refusal))
                 }
             },
-            State::Waiting { turn, waiter } => {
+            State::Waiting(place) => {
+                let (turn, waiter) = &mut **place;
                 if turn.is_inherited() {
                     self.state = State::Over;
                     return Err(forked(py));
@@ -318,7 +330,7 @@ impl Permit {
             }
             Place::Queued(turn) => {
                 let future = waiter.future(py)?;
-                self.state = State::Waiting { turn, waiter };
+                self.state = State::Waiting(Box::new((turn, waiter)));
                 Ok(Some(future))
             }
         }
@@ -332,11 +344,11 @@ impl Permit {
 
 #[pymethods]
 impl Permit {
-    fn __await__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+    fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
 
-    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
 
@@ -362,13 +374,14 @@ impl Permit {
     }
 
     fn close(&mut self) {
-        if matches!(self.state, State::Waiting { .. }) {
+        if matches!(self.state, State::Waiting(_)) {
             self.leave();
         }
     }
 
-    fn __aenter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
+    fn __aenter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+        let admitted = slf.borrow_mut().admitted();
+        if admitted { entered(slf) } else { Ok(slf.into_any()) }
     }
 
     #[pyo3(signature = (exc_type, exc_value, traceback, /))]
@@ -411,12 +424,21 @@ impl Permit {
     fn __repr__(&self) -> String {
         let state = match self.state {
             State::New => "new",
-            State::Waiting { .. } => "waiting",
+            State::Waiting(_) => "waiting",
             State::Held(_) => "held",
             State::Over => "over",
         };
         format!("<Permit {state} tokens={}>", self.tokens)
     }
+}
+
+/// What entering a permit gives to await once it was let in: a coroutine, which hands its value over faster than an awaitable
+/// of our own, which can do so only by raising `StopIteration`.
+fn entered(permit: Bound<'_, Permit>) -> PyResult<Bound<'_, PyAny>> {
+    static ENTERED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = permit.py();
+    let load = || py.import("edgequake_llm.limiter")?.getattr("_entered").map(Bound::unbind);
+    ENTERED.get_or_try_init(py, load)?.bind(py).call1((permit,))
 }
 
 /// What leaving a permit gives to await: it is done already, so one serves for all.
