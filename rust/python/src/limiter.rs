@@ -123,7 +123,7 @@ impl RateLimiter {
     /// the permit too, which then ends with its `release()`. Raises `InvalidRequestError` at once if `tokens` is more than
     /// the bucket ever holds, `RateLimitTimeout` if the wait would be or was longer than `max_wait`. Cancelling gives
     /// everything back.
-    #[pyo3(signature = (tokens=Tokens(0)))]
+    #[pyo3(signature = (tokens=Tokens(0)), text_signature = "($self, tokens=0)")]
     fn acquire(&self, tokens: Tokens) -> Permit {
         Permit { limiter: self.limiter.clone(), tokens: tokens.0, state: State::New }
     }
@@ -131,7 +131,7 @@ impl RateLimiter {
     /// The permit if the call can be let in at once, otherwise `None`; nothing is taken then.
     ///
     /// Raises `InvalidRequestError` if `tokens` is more than the bucket ever holds.
-    #[pyo3(signature = (tokens=Tokens(0)))]
+    #[pyo3(signature = (tokens=Tokens(0)), text_signature = "($self, tokens=0)")]
     fn try_acquire(&self, py: Python<'_>, tokens: Tokens) -> PyResult<Option<Permit>> {
         let Tokens(tokens) = tokens;
         match self.limiter.try_acquire(tokens) {
@@ -205,17 +205,19 @@ impl RateLimiter {
 }
 
 /// What a limiter is doing at a moment.
-///
-/// `running`: calls let in and not over. `waiting`: calls in the queue, which want `waiting_tokens` tokens. `requests_left` and
-/// `tokens_left`: what could be let in now; `None` without a limit. `paused_for`: seconds for which nobody is let in, after
-/// a 429.
 #[pyclass(module = "edgequake_llm", frozen, get_all)]
 pub(crate) struct RateLimiterStatus {
+    /// Calls let in and not over.
     running: usize,
+    /// Calls in the queue.
     waiting: usize,
+    /// The tokens that they want.
     waiting_tokens: u64,
+    /// Requests that could be let in now; `None` without a limit.
     requests_left: Option<u64>,
+    /// Tokens that could be let in now; `None` without a limit.
     tokens_left: Option<u64>,
+    /// Seconds for which nobody is let in, after a 429.
     paused_for: f64,
 }
 
@@ -361,18 +363,20 @@ impl Permit {
     }
 
     /// Python throws `CancelledError` in here: the place is given up before it goes on.
-    #[pyo3(signature = (error, value=None, _traceback=None))]
+    #[pyo3(signature = (error, value=None, traceback=None))]
     fn throw(
         &mut self,
         py: Python<'_>,
         error: Bound<'_, PyAny>,
         value: Option<Bound<'_, PyAny>>,
-        _traceback: Option<Bound<'_, PyAny>>,
+        traceback: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'_, PyAny>> {
+        let _ = traceback;
         self.leave();
         Err(thrown(py, error, value))
     }
 
+    /// Python calls this when the coroutine that waits is closed: the place is given up.
     fn close(&mut self) {
         if matches!(self.state, State::Waiting(_)) {
             self.leave();
@@ -474,7 +478,7 @@ pub(crate) struct SyncRateLimiter {
 #[pymethods]
 impl SyncRateLimiter {
     /// As `RateLimiter.acquire`, for `with`: waits in this thread, with the interpreter's lock released.
-    #[pyo3(signature = (tokens=Tokens(0)))]
+    #[pyo3(signature = (tokens=Tokens(0)), text_signature = "($self, tokens=0)")]
     fn acquire(&self, tokens: Tokens) -> SyncPermit {
         SyncPermit { permit: self.limiter.get().acquire(tokens) }
     }
