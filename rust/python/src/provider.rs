@@ -353,6 +353,7 @@ type EmbedOutcome = Result<Completed<CoreEmbeddings>, Error>;
 impl Provider {
     #[new]
     #[pyo3(signature = (wire, *, base_url, api_key, headers, model, embedding_model, timeouts, retry, http, drop_unsupported=false, prompt_cache=None))]
+    #[allow(clippy::too_many_arguments)] // one for each setting, all by keyword
     fn new(
         wire: &Bound<'_, PyAny>,
         base_url: &Bound<'_, PyAny>,

@@ -346,6 +346,7 @@ mod tests {
             raw_finish_reason: Some("stop".into()),
             usage: Some(crate::model::Usage::from_inclusive(10, 0, 0, 250, 0)),
             raw: bytes::Bytes::from(vec![b'x'; 5000]),
+            citations: Vec::new(),
         };
         let cache = LlmCache::new(LlmCacheConfig::default(), Clock::System(Instant::now()));
         let completed = Completed { value: response, meta: Meta::default() };

@@ -331,7 +331,7 @@ pub fn part_to_json(part: &Part) -> Value {
         Part::ToolCall(call) => {
             let input = serde_json::from_str(&call.arguments).unwrap_or(Value::Null);
             // The model's own spelling, where the value alone would not bring it back to the letter.
-            let exact = !input.is_null() && input.to_string() == call.arguments;
+            let exact = !input.is_null() && serde_json::to_string(&input).is_ok_and(|text| text == call.arguments);
             let arguments = (!exact).then_some(&call.arguments);
             json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input, "arguments": arguments,
                 "signature": call.signature})

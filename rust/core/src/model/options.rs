@@ -138,7 +138,7 @@ impl Options {
             "response_format" => self.response_format.take().is_some(),
             "reasoning" => self.reasoning.take().is_some(),
             "prompt_cache_key" => self.prompt_cache_key.take().is_some(),
-            "strict" => self.tools.iter_mut().fold(false, |any, tool| tool.strict.take().is_some() || any),
+            "strict" => self.tools.iter_mut().filter_map(|tool| tool.strict.take()).count() > 0,
             _ => false,
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn traits(model: &str) -> Traits {
     Traits {
         structured: version >= (4, 5),
         adaptive: version >= (4, 6),
-        budget: version <= (4, 6) && version >= (3, 7),
+        budget: ((3, 7)..=(4, 6)).contains(&version),
         effort: version >= (4, 6) || opus && version == (4, 5),
     }
 }
