@@ -54,7 +54,7 @@ def world(monkeypatch, tmp_path):
 async def run(path, line, code, names):
     """Run one example; its line numbers are those of the page."""
     tree = ast.parse("\n" * (line - 1) + code, str(path))
-    compiled = compile(tree, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    compiled = compile(tree, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     outcome = eval(compiled, names)
     if inspect.iscoroutine(outcome):
         await outcome

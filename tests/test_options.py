@@ -162,7 +162,6 @@ UNSUPPORTED = [
     ("anthropic", {"seed": 1}, "seed", "temperature=0"),
     ("anthropic", {"presence_penalty": 0.5}, "presence_penalty", "temperature"),
     ("anthropic", {"frequency_penalty": 0.5}, "frequency_penalty", "temperature"),
-    ("anthropic", {"response_format": "json"}, "response_format", "schema"),
     ("gemini", {"user": "u1"}, "user", "leave it out"),
     ("gemini", {"parallel_tool_calls": False}, "parallel_tool_calls", "first"),
     ("ollama", {"user": "u1"}, "user", "leave it out"),

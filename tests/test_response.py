@@ -110,10 +110,14 @@ OPENAI = {"choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}]
                 ("stop_sequence", "stop"),
                 ("max_tokens", "length"),
                 ("model_context_window_exceeded", "length"),
-                ("tool_use", "tool_calls"),
                 ("refusal", "refusal"),
                 ("pause_turn", "pause"),
             ]
+        ),
+        (
+            "anthropic",
+            {"content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}], "stop_reason": "tool_use"},
+            "tool_calls",
         ),
         *(
             ("gemini", {"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": given}]}, normal)

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class Wrapped(Provider):
     """A provider around another one, `inner`.
 
-    What is put around is a layer in the native core, not a proxy in Python: every call, option and stream passes through
-    unchanged, and whatever `inner` offers besides is there under the same name. Closing it closes the inner one.
+    What is put around is a layer in the native core, not a proxy in Python: every call, option and stream passes
+    through unchanged, and whatever `inner` offers besides is there under the same name. Closing it closes the inner
+    one.
     """
 
     __slots__ = ("inner",)
