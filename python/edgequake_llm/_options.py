@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         tool_choice: ToolChoice | None
         parallel_tool_calls: bool | None
         response_format: Format | None
-        reasoning: str | int | Mapping[str, Any] | None
+        reasoning: str | bool | int | Mapping[str, Any] | None
         prompt_cache_key: str | None
         cached_content: str | None
         extra: Mapping[str, Any] | None
@@ -69,12 +69,12 @@ class CompletionOptions(Value):
     annotations, `Tool` objects, pydantic models and other classes of fields, or JSON schemas in a provider's form.
     `tool_choice`: `"auto"`, `"none"`, `"required"`, or a tool or its name. `response_format`: `"text"`, `"json"`, a
     JSON schema, or a type (a pydantic model, a dataclass, a list of them), which `response.parsed` is of. `reasoning`:
-    an effort (`"low"`) or a budget of tokens (2048). `prompt_cache_key`: calls of equal keys go to the machine that
-    knows their beginning (OpenAI). `cached_content`: the name of a stored prompt to put in front (Gemini; see
-    `GeminiProvider.caches`). `extra`: fields that go into the request's body as they are; they
-    win over the others. `model`: instead of the provider's. `system`: a system message put in front. `timeout`: seconds
-    for the whole call, or `Timeouts`. `extra_headers`: for this call. `drop_unsupported`: go on without an option that
-    the provider does not have, instead of raising `UnsupportedOption`.
+    an effort (`"low"`), a budget of tokens (2048), or just `True` or `False`. `prompt_cache_key`: calls of equal keys
+    go to the machine that knows their beginning (OpenAI). `cached_content`: the name of a stored prompt to put in
+    front (Gemini; see `GeminiProvider.caches`). `extra`: fields that go into the request's body as they are; they win
+    over the others. `model`: instead of the provider's. `system`: a system message put in front. `timeout`: seconds
+    for the whole call, or `Timeouts`. `extra_headers`: for this call. `drop_unsupported`: go on without an option
+    that the provider does not have, instead of raising `UnsupportedOption`.
 
     Values are checked when a call is made, before anything is sent: `InvalidRequestError` names the option and its
     range.
@@ -95,7 +95,7 @@ class CompletionOptions(Value):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: Format | None = None
-    reasoning: str | int | Mapping[str, Any] | None = None
+    reasoning: str | bool | int | Mapping[str, Any] | None = None
     prompt_cache_key: str | None = None
     cached_content: str | None = None
     extra: Mapping[str, Any] | None = None

@@ -88,9 +88,15 @@ def read_chat(body: str, stream: bool) -> ChatReading:
     }
 
 
-def read_embeddings(body: str) -> list[list[float]]:
-    """Read the vectors of an embedding answer in the order of their indices, as 32-bit floats."""
+def read_embeddings(body: str, *, signed_bytes: bool = False) -> list[list[float]]:
+    """Read the vectors of an embedding answer in the order of their indices, as 32-bit floats.
+
+    ``signed_bytes``: base64 holds a number in each byte (Perplexity), not in each four.
+    """
     items = sorted(json.loads(body)["data"], key=lambda item: item["index"])
+    if signed_bytes:
+        blobs = [base64.b64decode(item["embedding"]) for item in items]
+        return [[float(number) for number in struct.unpack(f"{len(blob)}b", blob)] for blob in blobs]
     return [_vector(item["embedding"]) for item in items]
 
 

@@ -113,6 +113,8 @@ def test_each_vector_reads_as_the_plain_reading_has_it(wire, least):
         if SIGNED_BYTES in exchange.request.get("model", ""):
             with pytest.raises(edgequake_llm.InvalidResponseError, match="32-bit floats"):
                 _core.decode_embed(exchange.provider, exchange.body.encode(), count)
+            expected = reading_openai.read_embeddings(exchange.body, signed_bytes=True)
+            assert _core.decode_embed("perplexity", exchange.body.encode(), count).tolist() == expected
             continue
         expected = EMBEDDINGS[wire].read_embeddings(exchange.body)
         got = _core.decode_embed(exchange.provider, exchange.body.encode(), count)

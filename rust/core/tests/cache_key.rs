@@ -260,6 +260,7 @@ fn mutations() -> Vec<Mutation> {
         "schema fit": |r| r.options.response_format = Some(ResponseFormat::Schema { name: "n".into(), schema: json!({"type": "object"}), strict: Some(true), fit: false });
         "schema strict": |r| r.options.response_format = Some(ResponseFormat::Schema { name: "n".into(), schema: json!({"type": "object"}), strict: None, fit: true });
         "effort": |r| r.options.reasoning = Some(Reasoning::Effort("high".into()));
+        "reasoning on": |r| r.options.reasoning = Some(Reasoning::On);
         "extra more": |r| r.options.extra.insert("a".into(), Value::Null);
     }
     part! {

@@ -631,6 +631,19 @@ impl Provider {
         Ok((ask.path, String::from_utf8_lossy(&ask.body).into_owned()))
     }
 
+    /// The path and body that would be sent for texts which fit in one request, for tests and for looking at.
+    #[pyo3(signature = (texts, keywords=None))]
+    fn encode_embed<'py>(
+        &self,
+        texts: &Bound<'py, PyAny>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<(String, Bound<'py, PyBytes>)> {
+        let py = texts.py();
+        let (endpoint, request) = self.embed_request(texts, keywords)?;
+        let encoded = endpoint.wire.encode_embed(&request).map_err(|error| self.failed(py, error))?;
+        Ok((encoded.path, PyBytes::new(py, &encoded.body)))
+    }
+
     /// Refuses further calls, and closes the unused connections if no other provider shares the pool.
     fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);

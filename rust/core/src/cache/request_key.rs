@@ -235,6 +235,7 @@ fn options_of(key: &mut KeyBuilder, options: &Options) {
         match reasoning {
             Reasoning::Effort(name) => key.variant(0).text(name),
             Reasoning::Budget(tokens) => key.variant(1).integer(*tokens),
+            Reasoning::On => key.variant(2),
         };
     });
     mark(key, cache_tools.as_ref());

@@ -30,6 +30,9 @@ pub fn message_from_json(object: &JsonObject) -> Result<Message, Error> {
     if let Some(thinking) = text_of(object, "reasoning_content").or_else(|| text_of(object, "thinking")) {
         message.content.push(Part::Thinking { text: thinking.to_owned(), signature: None });
     }
+    if let Some(Value::Array(details)) = object.get("reasoning_details") {
+        message.content.extend(details.iter().cloned().map(Part::Raw));
+    }
     let content = match object.get("content") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(text)) => vec![Part::text(text.as_str())],
@@ -122,6 +125,10 @@ fn media_from_source(source: &JsonObject) -> Option<Media> {
     })
 }
 
+/// Fields of parts that have a type. One of these without a type is a part whose type was forgotten.
+const FORMS: [&str; 9] =
+    ["type", "text", "image_url", "input_audio", "file", "source", "thinking", "input", "tool_use_id"];
+
 fn part_from_json(value: &Value) -> Result<Part, Error> {
     let object = match value {
         Value::String(text) => return Ok(Part::text(text.as_str())),
@@ -176,6 +183,8 @@ fn part_from_json(value: &Value) -> Result<Part, Error> {
             }
             None => raw(),
         },
+        // Mistral's is a list of parts.
+        "thinking" if object.get("thinking").is_some_and(Value::is_array) => raw(),
         "thinking" => Ok(Part::Thinking {
             text: string_of(object, "thinking"),
             signature: text_of(object, "signature").map(str::to_owned),
@@ -204,6 +213,8 @@ fn part_from_json(value: &Value) -> Result<Part, Error> {
                 is_error: object.get("is_error").and_then(Value::as_bool).unwrap_or(false),
             })
         }
+        // Gemini's own parts have no type: code that it ran, and what came of it.
+        "" if !object.is_empty() && !object.keys().any(|key| FORMS.contains(&key.as_str())) => raw(),
         "" => Err(Error::invalid("a content part needs a type, as text or image_url")),
         _ => raw(),
     }
@@ -457,14 +468,18 @@ pub fn response_format_from_json(value: &Value) -> Result<ResponseFormat, Error>
     }
 }
 
-/// An effort's name, a budget of tokens, or `{"effort": …}` / `{"budget_tokens": …}`.
+/// An effort's name, a budget of tokens, `true` (as much as the provider thinks right) or `false` (as the effort `none`),
+/// or `{"effort": …}` / `{"budget_tokens": …}`.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) for anything else.
 pub fn reasoning_from_json(value: &Value) -> Result<Reasoning, Error> {
-    let wrong = || Error::invalid("reasoning is an effort, as \"low\", or a budget of tokens, as 2048");
+    let wrong =
+        || Error::invalid("reasoning is an effort, as \"low\", or a budget of tokens, as 2048, or true or false");
     let budget = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok()).map(Reasoning::Budget);
     match value {
+        Value::Bool(true) => Ok(Reasoning::On),
+        Value::Bool(false) => Ok(Reasoning::Effort("none".to_owned())),
         Value::String(effort) if !effort.is_empty() => Ok(Reasoning::Effort(effort.clone())),
         Value::Number(_) => budget(value).ok_or_else(wrong),
         Value::Object(object) => text_of(object, "effort")
@@ -508,6 +523,8 @@ mod tests {
             json!({"role": "user", "content": [{"type": "audio", "source": {"type": "url", "url": "https://x/a.wav"}},
                 {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}]}),
             json!({"role": "user", "content": "x", "cache_control": {"type": "ephemeral"}}),
+            json!({"role": "assistant", "content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]}),
+            json!({"role": "assistant", "content": [{"executableCode": {"language": "PYTHON", "code": "1"}}, {"type": "text", "text": "1"}]}),
         ] {
             let first = message(value.clone()).unwrap();
             assert_eq!(message_from_json(&message_to_json(&first)).unwrap(), first, "{value}");
@@ -537,7 +554,17 @@ mod tests {
         assert!(tool_choice_from_json(&json!(1)).is_err());
         assert!(matches!(response_format_from_json(&json!({"type": "object"})), Ok(ResponseFormat::Schema { .. })));
         assert_eq!(reasoning_from_json(&json!(0)).unwrap(), Reasoning::Budget(0));
+        assert_eq!(reasoning_from_json(&json!(true)).unwrap(), Reasoning::On);
+        assert_eq!(reasoning_from_json(&json!(false)).unwrap(), Reasoning::Effort("none".into()));
         assert!(reasoning_from_json(&json!(-1)).is_err());
+    }
+
+    #[test]
+    fn a_forgotten_type_is_told() {
+        for part in [json!({"text": "hi"}), json!({"image_url": {"url": "x"}}), json!({"type": ""}), json!({})] {
+            let error = message(json!({"role": "user", "content": [part]})).unwrap_err();
+            assert!(error.message().contains("needs a type"), "{error}");
+        }
     }
 
     #[test]

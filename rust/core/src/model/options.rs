@@ -61,6 +61,8 @@ pub enum ResponseFormat {
 /// How much the model thinks first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reasoning {
+    /// As much as the provider thinks right.
+    On,
     /// By name: `none`, `minimal`, `low`, `medium`, `high`, …, as the provider takes them.
     Effort(String),
     /// By a budget of tokens; 0 turns thinking off.

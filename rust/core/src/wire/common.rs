@@ -101,6 +101,12 @@ pub(super) fn is_empty_text(part: &Part) -> bool {
     matches!(part, Part::Text { text, .. } | Part::Refusal { text } if text.is_empty())
 }
 
+/// Whether the part is a piece of OpenRouter's `reasoning_details`: signed or encrypted thinking, for OpenRouter alone.
+pub(super) fn is_reasoning_detail(part: &Part) -> bool {
+    let Part::Raw(value) = part else { return false };
+    value.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("reasoning."))
+}
+
 /// Whether both messages bring tool results. Providers want the results of one turn in one message.
 pub(super) fn both_bring_results(a: &&Message, b: &&Message) -> bool {
     let brings = |m: &Message| m.role == Role::Tool || m.content.iter().any(|p| matches!(p, Part::ToolResult { .. }));

@@ -18,8 +18,8 @@ use crate::{
     wire::{
         body::{ObjectWriter, unsupported, write},
         common::{
-            Source, arguments_object, both_bring_results, check_tool_message, is_empty_text, object_schema,
-            system_parts, turns,
+            Source, arguments_object, both_bring_results, check_tool_message, is_empty_text, is_reasoning_detail,
+            object_schema, system_parts, turns,
         },
         media,
     },
@@ -237,7 +237,8 @@ fn tool_choice(body: &mut ObjectWriter<'_>, options: &Options) {
 
 /// Whether the part can be sent: Anthropic refuses empty texts, and thinking that it has not signed.
 fn is_sent(part: &&Part) -> bool {
-    !is_empty_text(part) && !matches!(part, Part::Thinking { signature: None, .. })
+    let unsigned = matches!(part, Part::Thinking { signature: None, .. });
+    !(unsigned || is_empty_text(part) || is_reasoning_detail(part))
 }
 
 /// Whether a turn of the model has nothing left to send. Anthropic refuses empty ones.

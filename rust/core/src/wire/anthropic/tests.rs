@@ -93,6 +93,7 @@ fn thinking_and_its_budget() {
     let enabled = with(Reasoning::Budget(2000), json!({}));
     assert_eq!(enabled["thinking"], json!({"type": "enabled", "budget_tokens": 2000}));
     assert_eq!(enabled["max_tokens"], 6096);
+    assert_eq!(with(Reasoning::On, json!({}))["thinking"], json!({"type": "adaptive"}));
     for off in [Reasoning::Budget(0), Reasoning::Effort("none".into())] {
         assert_eq!(with(off, json!({}))["thinking"], json!({"type": "disabled"}));
     }

@@ -22,8 +22,8 @@ pub(super) enum Thinking<'a> {
     Off,
     /// At most so many tokens, and an effort for the whole answer beside it where the model takes one.
     Budget { tokens: u32, effort: Option<&'a str> },
-    /// As much as the model sees fit, with this effort. `shown`: the model hides its thinking unless asked.
-    Adaptive { effort: &'a str, shown: bool },
+    /// As much as the model sees fit, with this effort if one is given. `shown`: the model hides its thinking unless asked.
+    Adaptive { effort: Option<&'a str>, shown: bool },
 }
 
 /// What to ask this model for.
@@ -50,8 +50,15 @@ pub(super) fn plan<'a>(model: &str, options: &'a Options) -> Result<Thinking<'a>
         Some(Reasoning::Effort(name)) if name == "minimal" && traits.effort => {
             return Err(unsupported(NAME, "reasoning=\"minimal\"", "the nearest is reasoning=\"low\""));
         }
-        Some(Reasoning::Effort(effort)) if traits.adaptive => Thinking::Adaptive { effort, shown: !traits.budget },
-        Some(Reasoning::Effort(name)) if traits.budget => {
+        Some(Reasoning::On) if traits.adaptive => Thinking::Adaptive { effort: None, shown: !traits.budget },
+        Some(Reasoning::Effort(effort)) if traits.adaptive => {
+            Thinking::Adaptive { effort: Some(effort), shown: !traits.budget }
+        }
+        Some(reasoning @ (Reasoning::Effort(_) | Reasoning::On)) if traits.budget => {
+            let name = match reasoning {
+                Reasoning::Effort(name) => name,
+                _ => "medium",
+            };
             let Some(budget) = budget_of(name) else {
                 let instead = "give none, minimal, low, medium, high, or a budget of tokens";
                 return Err(unsupported(NAME, &format!("reasoning={name:?}"), instead));
@@ -78,8 +85,7 @@ impl Thinking<'_> {
     /// The effort for `output_config`.
     pub(super) fn effort(&self) -> Option<&str> {
         match self {
-            Self::Budget { effort, .. } => *effort,
-            Self::Adaptive { effort, .. } => Some(effort),
+            Self::Budget { effort, .. } | Self::Adaptive { effort, .. } => *effort,
             Self::Unsaid | Self::Off => None,
         }
     }
@@ -128,8 +134,11 @@ mod tests {
         assert_eq!(effort("claude-haiku-4-5", "medium"), budget(8_192, None));
         assert_eq!(effort("claude-opus-4-5", "high"), budget(24_576, Some("high")));
         let adaptive = |effort, shown| Ok(format!("{:?}", Thinking::Adaptive { effort, shown }));
-        assert_eq!(effort("claude-sonnet-4-6", "max"), adaptive("max", false));
-        assert_eq!(effort("claude-opus-4-7", "low"), adaptive("low", true));
+        assert_eq!(effort("claude-sonnet-4-6", "max"), adaptive(Some("max"), false));
+        assert_eq!(effort("claude-opus-4-7", "low"), adaptive(Some("low"), true));
+        assert_eq!(planned("claude-opus-4-7", Reasoning::On, None), adaptive(None, true));
+        assert_eq!(planned("claude-haiku-4-5", Reasoning::On, None), budget(8_192, None));
+        assert!(planned("claude-3-5-haiku-latest", Reasoning::On, None).unwrap_err().contains("does not think"));
         assert_eq!(effort("claude-3-7-sonnet-latest", "none"), Ok("Off".to_owned()));
         assert!(effort("claude-3-5-haiku-latest", "low").unwrap_err().contains("does not think"));
         assert!(effort("claude-sonnet-4-6", "minimal").unwrap_err().contains("nearest is reasoning=\"low\""));

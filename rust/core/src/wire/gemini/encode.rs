@@ -1,6 +1,6 @@
 //! Messages and options as Gemini's request body.
 
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::{NAME, resource};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         body::{ObjectWriter, unsupported, write},
         common::{
             Source, arguments_object, both_bring_results, budget_of, check_tool_message, is_empty_text, is_made_up,
-            object_schema, system_parts, tool_name, turns,
+            is_reasoning_detail, object_schema, system_parts, tool_name, turns,
         },
         media,
     },
@@ -182,6 +182,11 @@ fn generation_config(config: &mut ObjectWriter<'_>, model: &str, options: &Optio
             }
             Some(Reasoning::Effort(name)) => budget_of(name),
             Some(Reasoning::Budget(budget)) => Some(*budget),
+            Some(Reasoning::On) => {
+                // Without a budget the models think as they see fit.
+                thinking.field("includeThoughts", &true);
+                return;
+            }
             None => None,
         };
         match budget {
@@ -257,7 +262,7 @@ fn is_sent(part: &Part) -> bool {
     match part {
         Part::Thinking { text, signature } => !text.is_empty() || signature.is_some(),
         Part::RedactedThinking { .. } => false,
-        _ => !is_empty_text(part),
+        _ => !(is_empty_text(part) || is_reasoning_detail(part)),
     }
 }
 
@@ -361,7 +366,11 @@ fn response(object: &mut ObjectWriter<'_>, content: &[Part], is_error: bool) -> 
         _ => None,
     });
     let text = texts.collect::<Vec<_>>().join("\n");
-    object.object("response", |response| response.field(if is_error { "error" } else { "result" }, &text));
+    match json_result(&text).filter(|_| !is_error) {
+        Some(json) if json.get().starts_with('{') => object.field("response", json),
+        Some(json) => object.object("response", |response| response.field("result", json)),
+        None => object.object("response", |response| response.field(if is_error { "error" } else { "result" }, &text)),
+    }
     let media: Vec<_> = content
         .iter()
         .filter_map(|part| match part {
@@ -378,6 +387,24 @@ fn response(object: &mut ObjectWriter<'_>, content: &[Part], is_error: bool) -> 
         body.close();
         Ok(())
     })
+}
+
+/// A result that is JSON, as what a tool returns that is no text. Gemini takes an object as the response itself, as its own
+/// SDK does with what a function returned, and any other value inside of one.
+fn json_result(text: &str) -> Option<&RawValue> {
+    let text = text.trim();
+    let json = serde_json::from_str::<&RawValue>(text).ok()?;
+    let same = match text.as_bytes().first()? {
+        b'{' | b'[' => true,
+        // A text in quotes is a text.
+        b'"' => false,
+        // A number that would not come back as it was written may be none: a version, as 1.10, or a long id.
+        _ => {
+            let written = serde_json::from_str::<Value>(text).and_then(|value| serde_json::to_string(&value));
+            text.len() <= 15 && written.is_ok_and(|written| written == text)
+        }
+    };
+    same.then_some(json)
 }
 
 /// Bytes here or elsewhere. Gemini guesses no media type, so it is taken from the address where that tells.

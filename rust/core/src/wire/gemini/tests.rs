@@ -129,6 +129,7 @@ fn thinking_and_formats() {
     {
         assert!(by_model(model, effort).unwrap_err().contains(nearest), "{model} {effort}");
     }
+    assert_eq!(thinking(Reasoning::On), json!({"includeThoughts": true}));
     for off in [Reasoning::Budget(0), Reasoning::Effort("none".into())] {
         assert_eq!(thinking(off), json!({"thinkingBudget": 0}));
     }
@@ -269,6 +270,29 @@ fn media() {
             "parts": [{"inlineData": {"mimeType": "image/png", "data": "AA"}}]}},
     ]);
     assert_eq!(sent(vec![parts(Role::User, content)])["contents"][0]["parts"], want);
+}
+
+#[test]
+fn results_that_are_json_stay_json() {
+    for (text, response) in [
+        ("{\"roll\": 1}", json!({"roll": 1})),
+        (" {\"result\": {\"a\": []}}\n", json!({"result": {"a": []}})),
+        ("[1, 2]", json!({"result": [1, 2]})),
+        ("5", json!({"result": 5})),
+        ("-0.5", json!({"result": -0.5})),
+        ("true", json!({"result": true})),
+        ("null", json!({"result": null})),
+        ("1.10", json!({"result": "1.10"})),
+        ("007", json!({"result": "007"})),
+        ("1234567890123456", json!({"result": "1234567890123456"})),
+        ("\"quoted\"", json!({"result": "\"quoted\""})),
+        ("{roll}", json!({"result": "{roll}"})),
+        ("", json!({"result": ""})),
+    ] {
+        let call = parts(Role::Assistant, vec![Part::ToolCall(call("1", "f", "{}"))]);
+        let sent = sent(vec![Message::text(Role::User, "hi"), call, result("1", text)]);
+        assert_eq!(sent["contents"][2]["parts"][0]["functionResponse"]["response"], response, "{text}");
+    }
 }
 
 /// What a model sends is what it gets back, signature by signature.

@@ -6,7 +6,9 @@ use crate::{
     model::{ChatRequest, Media, Message, Options, Part, Reasoning, ResponseFormat, Role, Tool, ToolChoice},
     wire::{
         body::{ObjectWriter, unsupported, write},
-        common::{Source, arguments_object, check_tool_message, effort_of, object_schema, tool_name},
+        common::{
+            Source, arguments_object, check_tool_message, effort_of, is_reasoning_detail, object_schema, tool_name,
+        },
         media,
     },
 };
@@ -45,6 +47,7 @@ pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
         }
         Some(Reasoning::Effort(name)) => body.field("think", &(name != "none")),
         Some(Reasoning::Budget(budget)) => body.field("think", &(*budget > 0)),
+        Some(Reasoning::On) => body.field("think", &true),
         None => {}
     }
     body.merged("options", |inner| sampling(inner, options));
@@ -184,6 +187,7 @@ fn said(body: &mut ObjectWriter<'_>, content: &[Part], joint: &str) -> Result<()
                 return Err(unsupported(NAME, "document", "send its text, or its pages as images"));
             }
             Part::Audio { .. } => return Err(unsupported(NAME, "audio", "send a transcript as text")),
+            Part::Raw(_) if is_reasoning_detail(part) => {}
             Part::Raw(_) => return Err(unsupported(NAME, "a raw part", "send text and images")),
             Part::Thinking { .. } | Part::RedactedThinking { .. } | Part::ToolCall(_) | Part::ToolResult { .. } => {}
         }

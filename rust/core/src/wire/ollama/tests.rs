@@ -87,6 +87,7 @@ fn every_option() {
 fn formats_thinking_and_no_tools() {
     let json = body(Options { response_format: Some(ResponseFormat::Json), ..Options::default() });
     assert_eq!(json, json!({"model": "m", "stream": false, "format": "json"}));
+    assert_eq!(body(Options { reasoning: Some(Reasoning::On), ..Options::default() })["think"], true);
     for off in [Reasoning::Budget(0), Reasoning::Effort("none".into())] {
         assert_eq!(body(Options { reasoning: Some(off), ..Options::default() })["think"], false);
     }

@@ -1,6 +1,7 @@
 //! Reads whole answers and the chunks of streamed ones, which have nearly the same shape.
 
 use serde::{Deserialize, de::MapAccess};
+use serde_json::Value;
 
 use super::{
     error,
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    model::{Assembly, Citation, Part, Response, ToolSlot},
+    model::{Assembly, Citation, JsonObject, Part, Response, ToolSlot},
 };
 
 /// A whole answer, or one chunk of it. What was said stands under `message` if `WHOLE`, else under `delta`.
@@ -193,6 +194,24 @@ impl<'a> Said<'a> {
         Some(said)
     }
 
+    /// Adds OpenRouter's `reasoning_details` to those that came before. A piece of a stream goes on with the one of its
+    /// number and type.
+    pub(super) fn add_details(&self, details: &mut Vec<JsonObject>) {
+        if !self.reasoning_details.is_some() {
+            return;
+        }
+        for piece in self.reasoning_details.read::<Vec<JsonObject>>().unwrap_or_default() {
+            let same = |other: &&mut JsonObject| {
+                let number = piece.get("index").filter(|index| !index.is_null());
+                number.is_some() && other.get("index") == number && other.get("type") == piece.get("type")
+            };
+            match details.iter_mut().rev().find(same) {
+                Some(open) => go_on(open, piece),
+                None => details.push(piece),
+            }
+        }
+    }
+
     /// Tells the answer what was said. `whole`: this is a message and not a piece of one, so that each tool call in it
     /// is one of its own.
     pub(super) fn tell(&self, whole: bool, scratch: &mut String, answer: &mut Assembly) {
@@ -227,7 +246,7 @@ impl<'a> Said<'a> {
             answer.part(Part::Raw(part.into()));
         }
         if self.images.is_some() {
-            for image in self.images.read::<Vec<serde_json::Value>>().unwrap_or_default() {
+            for image in self.images.read::<Vec<Value>>().unwrap_or_default() {
                 answer.part(Part::Raw(image));
             }
         }
@@ -243,6 +262,30 @@ pub(super) fn tell_annotation(annotation: &serde_json::Value, answer: &mut Assem
     let mut citation = Citation::read(inner, place("start_index").unwrap_or(0).min(end), end);
     citation.raw = annotation.clone();
     answer.citation(citation);
+}
+
+/// Texts are continued, whatever else comes replaces what was there.
+fn go_on(open: &mut JsonObject, piece: JsonObject) {
+    for (key, value) in piece {
+        match (open.get_mut(&key), &value) {
+            (_, Value::Null) => {}
+            (Some(Value::String(text)), Value::String(more)) if key == "text" || key == "summary" => {
+                text.push_str(more)
+            }
+            _ => {
+                open.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Tells the answer of `reasoning_details` if they are signed or encrypted: then they must be sent back as they came. Else
+/// they hold nothing but the thinking that it has already.
+pub(super) fn tell_details(details: Vec<JsonObject>, answer: &mut Assembly) {
+    let is_given = |detail: &JsonObject, key: &str| detail.get(key).is_some_and(Value::is_string);
+    if details.iter().any(|detail| is_given(detail, "signature") || is_given(detail, "data")) {
+        details.into_iter().for_each(|detail| answer.part(Part::Raw(detail.into())));
+    }
 }
 
 /// Content as a list of parts (Mistral). Parts of an unknown kind are kept as they are.
@@ -315,7 +358,10 @@ pub(super) fn chat(provider: &'static str, body: &[u8]) -> Result<Response, Erro
     let (mut answer, mut scratch) = (Assembly::new(), String::new());
     parsed.tell_meta(&mut answer);
     for choice in parsed.first_choice() {
+        let mut details = Vec::new();
+        choice.said.add_details(&mut details);
         choice.said.tell(true, &mut scratch, &mut answer);
+        tell_details(details, &mut answer);
     }
     for choice in parsed.first_choice() {
         answer.finish(choice.finish_reason.text_in(&mut scratch));

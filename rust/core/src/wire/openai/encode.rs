@@ -76,6 +76,10 @@ fn check(wire: &OpenAi, options: &Options) -> Result<(), Error> {
         let error = unsupported(wire.name, "a reasoning budget in tokens", &instead);
         return Err(error.with_param("reasoning".to_owned()));
     }
+    if options.reasoning == Some(Reasoning::On) {
+        let instead = "give an effort such as \"medium\"; a server with a switch of its own takes it in extra";
+        return Err(unsupported(wire.name, "reasoning=true", instead).with_param("reasoning".to_owned()));
+    }
     let has_tools = !options.tools.is_empty() || options.extra.contains_key("tools");
     if options.tool_choice == Some(ToolChoice::Required) && !has_tools {
         return Err(Error::invalid("tool_choice is \"required\", but there are no tools").with_provider(wire.name));
@@ -379,6 +383,11 @@ mod tests {
                 Options { reasoning: Some(Reasoning::Budget(0)), ..Options::default() },
                 ErrorKind::Unsupported,
                 "a reasoning budget in tokens is not supported by openai; give an effort; the nearest is reasoning=\"none\"",
+            ),
+            (
+                Options { reasoning: Some(Reasoning::On), ..Options::default() },
+                ErrorKind::Unsupported,
+                "reasoning=true is not supported by openai; give an effort such as \"medium\"; a server with a switch of its own takes it in extra",
             ),
             (
                 Options { tool_choice: Some(ToolChoice::Required), ..Options::default() },

@@ -9,7 +9,10 @@ use super::OpenAi;
 use crate::{
     error::Error,
     model::{CacheControl, Media, Message, Part, Role, ToolCall},
-    wire::body::{ObjectWriter, write as write_json},
+    wire::{
+        body::{ObjectWriter, write as write_json},
+        common::is_reasoning_detail,
+    },
 };
 
 /// Roughly how many bytes the messages take, so that a long history is not copied while the body grows.
@@ -140,8 +143,8 @@ fn write_assistant(wire: &OpenAi, item: &mut ObjectWriter<'_>, message: &Message
         .peekable();
     let audio = message.content.iter().find_map(audio_id);
     // What has a field of its own is not content.
-    let is_content = |part: &&Part| match part {
-        Part::Raw(value) => value.get("type").is_none_or(|kind| kind != "audio"),
+    let is_content = |part: &&Part| match *part {
+        Part::Raw(value) => !is_reasoning_detail(part) && value.get("type").is_none_or(|kind| kind != "audio"),
         part => matches!(part, Part::Text { .. } | Part::Image { .. } | Part::Document { .. } | Part::Audio { .. }),
     };
     let content = || message.content.iter().filter(is_content);
@@ -157,6 +160,10 @@ fn write_assistant(wire: &OpenAi, item: &mut ObjectWriter<'_>, message: &Message
     }
     item.optional("refusal", refusal);
     item.optional("reasoning_content", thinking.filter(|_| wire.send_thinking));
+    let mut details = message.content.iter().filter(|part| is_reasoning_detail(part)).peekable();
+    if details.peek().is_some() {
+        item.array("reasoning_details", details, |out, part| write_part(wire, out, part, None))?;
+    }
     if calls.peek().is_some() {
         item.array("tool_calls", calls, |out, call| {
             write_call(out, call);
@@ -405,6 +412,10 @@ mod tests {
             parts(Role::Assistant, vec![thinking("hm"), Part::RedactedThinking { data: "?".to_owned() }]),
             parts(Role::Assistant, vec![Part::Refusal { text: "No".to_owned() }]),
             parts(Role::Assistant, vec![Part::Raw(json!({"type": "audio", "id": "a1", "data": "UklG"}))]),
+            parts(
+                Role::Assistant,
+                vec![Part::Raw(json!({"type": "reasoning.encrypted", "data": "?", "id": null})), Part::text("so")],
+            ),
             parts(Role::Assistant, vec![Part::text("so"), Part::Raw(json!({"type": "x"}))]),
             parts(Role::Assistant, vec![]),
         ];
@@ -414,6 +425,8 @@ mod tests {
                 {"role": "assistant", "content": ""},
                 {"role": "assistant", "refusal": "No"},
                 {"role": "assistant", "audio": {"id": "a1"}},
+                {"role": "assistant", "content": "so", "reasoning_details": [
+                    {"type": "reasoning.encrypted", "data": "?", "id": null}]},
                 {"role": "assistant", "content": [{"type": "text", "text": "so"}, {"type": "x"}]},
                 {"role": "assistant", "content": ""},
             ])

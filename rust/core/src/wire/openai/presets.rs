@@ -113,7 +113,8 @@ pub const PRESETS: [Preset; 14] = [
         base_url_variables: &["LLAMACPP_BASE_URL", "LLAMA_CPP_BASE_URL"],
         key_variables: &["LLAMACPP_API_KEY", "LLAMA_API_KEY"],
         key_required: false,
-        wire: &OpenAi { name: "llamacpp", base64_embeddings: true, ..LOCAL },
+        // As with vLLM, earlier thinking goes back.
+        wire: &OpenAi { name: "llamacpp", base64_embeddings: true, send_thinking: true, ..LOCAL },
     },
     Preset {
         name: "lmstudio",
@@ -179,8 +180,14 @@ pub const PRESETS: [Preset; 14] = [
         base_url_variables: &["PERPLEXITY_BASE_URL", "PERPLEXITY_API_BASE"],
         key_variables: &["PERPLEXITY_API_KEY", "PERPLEXITYAI_API_KEY", "PPLX_API_KEY"],
         key_required: true,
-        // Every chunk has the usage unasked.
-        wire: &OpenAi { name: "perplexity", stream_usage: false, ..SERVICE },
+        // Every chunk has the usage unasked. A batch of embeddings may have 512 texts and 120,000 tokens.
+        wire: &OpenAi {
+            name: "perplexity",
+            stream_usage: false,
+            int8_embeddings: true,
+            embed_limits: Some(EmbedLimits { texts: 512, bytes: 120_000 }),
+            ..SERVICE
+        },
     },
     Preset {
         name: "together",
@@ -198,7 +205,8 @@ pub const PRESETS: [Preset; 14] = [
         base_url_variables: &["VLLM_BASE_URL", "VLLM_API_BASE", "HOSTED_VLLM_API_BASE"],
         key_variables: &["VLLM_API_KEY", "HOSTED_VLLM_API_KEY"],
         key_required: false,
-        wire: &OpenAi { name: "vllm", base64_embeddings: true, ..LOCAL },
+        // Models that think between tool calls (Qwen3, gpt-oss) want to see again what they thought.
+        wire: &OpenAi { name: "vllm", base64_embeddings: true, send_thinking: true, ..LOCAL },
     },
     Preset {
         name: "xai",

@@ -1,11 +1,16 @@
 //! Decodes a streamed chat answer, chunk by chunk.
 
 use super::{
-    decode::{Answer, Said},
+    decode::{Answer, Said, tell_details},
     error,
     raw::utf8,
 };
-use crate::{error::Error, model::Assembly, stream::Frame, wire::StreamDecoder};
+use crate::{
+    error::Error,
+    model::{Assembly, JsonObject},
+    stream::Frame,
+    wire::StreamDecoder,
+};
 
 /// The decoder of one stream.
 #[derive(Debug)]
@@ -13,11 +18,13 @@ pub(super) struct ChatStream {
     provider: &'static str,
     /// Where texts with escapes are written, again and again.
     scratch: String,
+    /// OpenRouter's, until the end: only then is one complete.
+    details: Vec<JsonObject>,
 }
 
 impl ChatStream {
     pub(super) fn new(provider: &'static str) -> Self {
-        Self { provider, scratch: String::new() }
+        Self { provider, scratch: String::new(), details: Vec::new() }
     }
 }
 
@@ -28,6 +35,7 @@ impl StreamDecoder for ChatStream {
             return Ok(());
         }
         if data == b"[DONE]" {
+            tell_details(std::mem::take(&mut self.details), answer);
             answer.end();
             return Ok(());
         }
@@ -49,6 +57,7 @@ impl StreamDecoder for ChatStream {
         }
         chunk.tell_meta(answer);
         for choice in chunk.first_choice() {
+            choice.said.add_details(&mut self.details);
             choice.said.tell(false, &mut self.scratch, answer);
             // A gateway that cannot stream sends the whole answer as one chunk. (Perplexity repeats the answer so far in
             // each chunk, beside the piece.)
@@ -57,6 +66,9 @@ impl StreamDecoder for ChatStream {
                 && let Some(message) = Said::read(choice.message)
             {
                 message.tell(true, &mut self.scratch, answer);
+            }
+            if choice.finish_reason.is_some() {
+                tell_details(std::mem::take(&mut self.details), answer);
             }
             answer.finish(choice.finish_reason.text_in(&mut self.scratch));
         }
@@ -215,6 +227,41 @@ mod tests {
         ]);
         assert_eq!((response.thinking().as_str(), response.text().as_str()), ("abcdefg", "so!"));
         assert_eq!(response.parts.len(), 2);
+    }
+
+    #[test]
+    fn signed_and_encrypted_thinking_is_kept_as_it_came() {
+        let details = |response: &Response| -> Vec<String> {
+            let raw = response.parts.iter().filter_map(|part| match part {
+                Part::Raw(value) => Some(value.to_string()),
+                _ => None,
+            });
+            raw.collect()
+        };
+        let detail = |fields: &str| chunk(&format!(r#"{{"reasoning_details":[{{{fields}}}]}}"#));
+        let pieces = [
+            detail(r#""type":"reasoning.text","text":"One, ","index":0,"signature":null"#),
+            detail(r#""type":"reasoning.text","text":"two.","index":0"#),
+            detail(r#""type":"reasoning.text","text":"","index":0,"signature":"s""#),
+            detail(r#""type":"reasoning.encrypted","data":"?","id":"r","index":1"#),
+            r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#.to_owned(),
+        ];
+        let pieces: Vec<_> = pieces.iter().map(String::as_str).collect();
+        let want = [
+            r#"{"type":"reasoning.text","text":"One, two.","index":0,"signature":"s"}"#,
+            r#"{"type":"reasoning.encrypted","data":"?","id":"r","index":1}"#,
+        ];
+        let response = answer(&pieces);
+        assert_eq!((response.thinking().as_str(), details(&response)), ("One, two.", want.map(str::to_owned).to_vec()));
+        let without_finish = [&pieces[..4], &["[DONE]"]].concat();
+        assert_eq!(details(&answer(&without_finish)), want);
+        // What is neither signed nor encrypted is the thinking over again.
+        let unsigned = [pieces[0], pieces[1], "[DONE]"];
+        assert!(details(&answer(&unsigned)).is_empty());
+        let message = format!(r#"{{"content":"so","reasoning_details":[{}]}}"#, want.join(","));
+        let whole = format!(r#"{{"choices":[{{"message":{message},"finish_reason":"stop"}}]}}"#);
+        let response = super::super::decode::chat("test", whole.as_bytes()).unwrap();
+        assert_eq!((response.text().as_str(), details(&response)), ("so", want.map(str::to_owned).to_vec()));
     }
 
     #[test]
