@@ -691,6 +691,8 @@ OTHER = {
     "model": "other",
     "system": "Be brief.",
     "drop_unsupported": True,
+    "prompt_cache_key": "a",
+    "cached_content": "cachedContents/a",
 }
 NO_PART_OF_A_KEY = {"timeout": 3, "extra_headers": {"x-secret": "s3cret"}}
 
