@@ -690,6 +690,8 @@ OTHER = {
     "extra": {"a": 1},
     "model": "other",
     "system": "Be brief.",
+    "prompt_cache_key": "k",
+    "cached_content": "cachedContents/c",
     "drop_unsupported": True,
     "prompt_cache_key": "a",
     "cached_content": "cachedContents/a",
