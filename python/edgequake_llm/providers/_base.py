@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import sys
     from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
-    from typing import Any, ClassVar, TypeAlias
+    from typing import Any, ClassVar, TypeAlias, TypedDict
 
     if sys.version_info >= (3, 12):
         from typing import Unpack
@@ -30,6 +30,19 @@ if TYPE_CHECKING:
     from edgequake_llm.run import RunResult, RunStream
 
     Message: TypeAlias = _core.ChatMessage | Mapping[str, Any]
+
+    class Settings(TypedDict, total=False):
+        """How a provider is set up, as keyword arguments."""
+
+        model: str | None
+        embedding_model: str | None
+        base_url: str | None
+        headers: Mapping[str, str] | None
+        timeout: Seconds | Timeouts | None
+        retry: RetryPolicy | int | None
+        http: HTTPConfig | None
+        drop_unsupported: bool
+        prompt_cache: CachePromptConfig | bool | None
 
 
 def first_set(names: Iterable[str], environ: Mapping[str, str]) -> str | None:
@@ -86,31 +99,9 @@ class Provider:
     def __init__(
         self,
         api_key: str | None = None,
-        *,
-        model: str | None = None,
-        embedding_model: str | None = None,
-        base_url: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: Seconds | Timeouts | None = None,
-        retry: RetryPolicy | int | None = None,
-        http: HTTPConfig | None = None,
-        drop_unsupported: bool = False,
-        prompt_cache: CachePromptConfig | bool | None = None,
+        **settings: Unpack[Settings],
     ) -> None:
-        self._set_up(
-            None,
-            self.wire,
-            api_key,
-            model=model or self.default_model,
-            embedding_model=embedding_model or self.default_embedding_model,
-            base_url=base_url,
-            headers=headers,
-            timeout=timeout,
-            retry=retry,
-            http=http,
-            drop_unsupported=drop_unsupported,
-            prompt_cache=prompt_cache,
-        )
+        self._set_up(None, self.wire, api_key, **settings)
 
     def _set_up(
         self,
@@ -156,8 +147,8 @@ class Provider:
             base_url=base_url,
             api_key=api_key,
             headers=dict(headers or {}),
-            model=model,
-            embedding_model=embedding_model,
+            model=model or (self.default_model if preset is None else None),
+            embedding_model=embedding_model or (self.default_embedding_model if preset is None else None),
             timeouts=_timeouts(timeout),
             retry=_retry_policy(retry),
             http=http or HTTPConfig(),

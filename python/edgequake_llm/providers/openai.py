@@ -11,16 +11,29 @@ from edgequake_llm.providers._base import Provider, first_set
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sys
-    from typing import Any
+    from typing import Any, Literal
 
+    if sys.version_info >= (3, 12):
+        from typing import Unpack
+    else:
+        from typing_extensions import Unpack
     if sys.version_info >= (3, 11):
         from typing import Self
     else:
         from typing_extensions import Self
 
+    from edgequake_llm.providers._base import Settings
+
+_WIRES = {"chat": "openai", "responses": "openai-responses"}
+
 
 class OpenAIProvider(Provider):
     """OpenAI's chat completions and embeddings; with `base_url=` anything compatible, by name with `preset()`.
+
+    `api="responses"` speaks the Responses API instead, through the same methods: thinking is kept in its encrypted form
+    and goes back with the next turn, OpenAI's own tools are given as they are (`tools=[{"type": "web_search"}]`), and
+    `extra={"previous_response_id": response.id}` goes on from an answer that OpenAI has stored. It has no `stop`,
+    `seed`, `presence_penalty` and `frequency_penalty`.
 
     Environment: `OPENAI_API_KEY`; `OPENAI_BASE_URL` or `OPENAI_API_BASE`.
     """
@@ -34,6 +47,14 @@ class OpenAIProvider(Provider):
     base_url_variables = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 
     __slots__ = ()
+
+    def __init__(
+        self, api_key: str | None = None, *, api: Literal["chat", "responses"] = "chat", **settings: Unpack[Settings]
+    ) -> None:
+        wire = _WIRES.get(api)
+        if wire is None:
+            raise ConfigurationError(f'api is "chat" or "responses", not {api!r}', provider=self.name)
+        self._set_up(None, wire, api_key, **settings)
 
     @classmethod
     def preset(cls, name: str, api_key: str | None = None, *, api_version: str | None = None, **settings: Any) -> Self:
