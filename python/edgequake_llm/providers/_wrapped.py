@@ -25,7 +25,7 @@ class Wrapped(Provider):
     def __init__(self, inner: Provider, core: _core.Provider) -> None:
         self.inner = inner
         self._core = core
-        self.sync = SyncCalls(core)
+        self.sync = _SyncCalls(core, inner.sync)
 
     @staticmethod
     def _inner(provider: object) -> Provider:
@@ -45,3 +45,18 @@ class Wrapped(Provider):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"
+
+
+class _SyncCalls(SyncCalls):
+    """The same calls without an event loop, and what `inner.sync` offers besides."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, core: _core.Provider, inner: SyncCalls) -> None:
+        super().__init__(core)
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._inner, name)
