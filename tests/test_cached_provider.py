@@ -693,8 +693,6 @@ OTHER = {
     "prompt_cache_key": "k",
     "cached_content": "cachedContents/c",
     "drop_unsupported": True,
-    "prompt_cache_key": "a",
-    "cached_content": "cachedContents/a",
 }
 NO_PART_OF_A_KEY = {"timeout": 3, "extra_headers": {"x-secret": "s3cret"}}
 
