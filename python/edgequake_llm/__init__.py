@@ -94,6 +94,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from edgequake_llm.catalog import Cost, ModelCatalog, ModelEntry, TokenPrices
     from edgequake_llm.directory import ListedModel, ModelDirectory
+    from edgequake_llm.hooks import (
+        HookCall,
+        HookedProvider,
+        HookedStream,
+        Hooks,
+        SyncHookedStream,
+        traceparent_header,
+    )
     from edgequake_llm.providers._gemini_caches import GeminiCache
     from edgequake_llm.recommend import Recommendation, recommend_model
     from edgequake_llm.rerank import Ranked, Ranking, Reranker, reciprocal_rank_fusion
@@ -102,6 +110,10 @@ if TYPE_CHECKING:
 _LATER = {
     "Cost": "catalog",
     "GeminiCache": "providers._gemini_caches",
+    "HookCall": "hooks",
+    "HookedProvider": "hooks",
+    "HookedStream": "hooks",
+    "Hooks": "hooks",
     "ListedModel": "directory",
     "ModelCatalog": "catalog",
     "ModelDirectory": "directory",
@@ -110,9 +122,11 @@ _LATER = {
     "Ranking": "rerank",
     "Recommendation": "recommend",
     "Reranker": "rerank",
+    "SyncHookedStream": "hooks",
     "TokenPrices": "catalog",
     "reciprocal_rank_fusion": "rerank",
     "recommend_model": "recommend",
+    "traceparent_header": "hooks",
 }
 
 
@@ -155,6 +169,10 @@ __all__ = [
     "GeminiCache",
     "GeminiProvider",
     "HTTPConfig",
+    "HookCall",
+    "HookedProvider",
+    "HookedStream",
+    "Hooks",
     "IdleTimeout",
     "InferenceMetrics",
     "InternalError",
@@ -204,6 +222,7 @@ __all__ = [
     "StructuredOutputError",
     "SyncCalls",
     "SyncEventStream",
+    "SyncHookedStream",
     "SyncPermit",
     "SyncRateLimiter",
     "SyncTextStream",
@@ -227,4 +246,5 @@ __all__ = [
     "reciprocal_rank_fusion",
     "recommend_model",
     "tool",
+    "traceparent_header",
 ]

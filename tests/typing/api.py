@@ -14,6 +14,8 @@ from edgequake_llm import (
     Embeddings,
     FinishEvent,
     GeminiProvider,
+    HookedProvider,
+    Hooks,
     HTTPConfig,
     InferenceMetrics,
     LLMError,
@@ -40,6 +42,7 @@ from edgequake_llm import (
     ToolCallStart,
     Usage,
     UsageEvent,
+    traceparent_header,
 )
 
 
@@ -179,6 +182,17 @@ def values() -> None:
     options.max_tokens = 6  # type: ignore[misc]
     CompletionOptions(max_tokens="5")  # type: ignore[arg-type]
     CompletionOptions(temprature=0.5)  # type: ignore[call-arg]
+
+
+async def hooks(llm: OpenAIProvider) -> None:
+    """A provider with hooks is one."""
+    hooked = HookedProvider(llm, Hooks(on_request=lambda call: call.replace(model="m")))
+    assert_type(await hooked.chat("hi"), LLMResponse)
+    assert_type(hooked.sync.complete("hi"), LLMResponse)
+    async for text in hooked.stream("hi"):
+        assert_type(text, str)
+    assert_type(traceparent_header("0" * 32, "0" * 16), dict[str, str])
+    HookedProvider(llm, print)  # type: ignore[arg-type]
 
 
 def simulators() -> None:

@@ -22,6 +22,9 @@ class Wrapped(Provider):
 
     __slots__ = ("inner",)
 
+    _outermost = False
+    """Whether nothing else may be put around it, because that would lose what it does."""
+
     def __init__(self, inner: Provider, core: _core.Provider) -> None:
         self.inner = inner
         self._core = core
@@ -31,6 +34,10 @@ class Wrapped(Provider):
     def _inner(provider: object) -> Provider:
         if not isinstance(provider, Provider):
             raise ConfigurationError(f"only providers of this library can be wrapped, not {type(provider).__name__}")
+        if isinstance(provider, Wrapped) and provider._outermost:  # noqa: SLF001 - its own kind
+            raise ConfigurationError(
+                "put hooks outermost, as in HookedProvider(CachedProvider(llm), ...), or they are lost"
+            )
         return provider
 
     def __getattr__(self, name: str) -> Any:
