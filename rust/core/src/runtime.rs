@@ -102,6 +102,11 @@ impl Generation {
     }
 }
 
+/// Whether the generation of this number is this process's own: its pools may be touched.
+pub fn is_current(id: u64) -> bool {
+    CURRENT.load().as_ref().is_some_and(|current| current.id == id && current.pid == std::process::id())
+}
+
 /// The generation of this process, started on first use.
 ///
 /// # Errors

@@ -28,6 +28,7 @@ use edgequake_core::{
 };
 use pyo3::{
     exceptions::{PyRuntimeError, PyStopIteration},
+    gc::{PyTraverseError, PyVisit},
     intern,
     prelude::*,
     sync::PyOnceLock,
@@ -148,6 +149,20 @@ impl Bridge {
         }
         Ok(())
     }
+
+    // A loop that is dropped without being closed hangs together with its tasks in a circle, through the futures that stand
+    // here. The collector must see it to take their requests back.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Ok(waiters) = self.waiters.try_lock() {
+            waiters.values().try_for_each(|waiter| visit.call(waiter))?;
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        let waiters = std::mem::take(&mut *lock(&self.waiters));
+        drop(waiters);
+    }
 }
 
 /// A loop of this thread, by weak reference, and its bridge, by weak reference.
@@ -265,6 +280,11 @@ impl Waiter {
     /// Whether a future of this waiter is out.
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiting && lock(&self.waiters).contains_key(&self.id)
+    }
+
+    /// Shows the collector what is held.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.event_loop)
     }
 
     /// Nobody waits any more.
@@ -513,6 +533,14 @@ impl Call {
     }
 
     fn close(&mut self) {
+        self.abandon();
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.waiter.as_ref().map_or(Ok(()), |waiter| waiter.traverse(&visit))
+    }
+
+    fn __clear__(&mut self) {
         self.abandon();
     }
 }

@@ -12,7 +12,7 @@ use edgequake_core::{
     http::{HttpSettings, Pool, Protocol, Proxy},
     limiter::Limiter,
     model::{ChatRequest, EmbedRequest, Embeddings as CoreEmbeddings, Message, Response, Role},
-    runtime::generation,
+    runtime::{generation, is_current},
     wire::{Ask, Wire, models},
 };
 use pyo3::{
@@ -648,8 +648,9 @@ impl Provider {
     fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // One hold is the registry's, one is ours.
-        if let Some((_, pool)) = pool
+        // One hold is the registry's, one is ours. A pool from before a fork is the parent's: its locks may be held.
+        if let Some((id, pool)) = pool
+            && is_current(id)
             && Arc::strong_count(&pool) <= 2
         {
             pool.close_idle();

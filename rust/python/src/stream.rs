@@ -1,14 +1,21 @@
 //! Streams: `TextStream` for asyncio and `SyncTextStream` for threads, over the same queue.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
 
 use edgequake_core::{
     Error, ErrorKind,
-    call::{Next, Outcome, Receiver},
+    call::{Next, Outcome, Progress, Receiver},
     model::Event,
 };
 use pyo3::{
     exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration},
+    gc::{PyTraverseError, PyVisit},
     prelude::*,
     types::PyString,
 };
@@ -26,7 +33,89 @@ use crate::{
 enum End {
     Whole(Py<LlmResponse>),
     Broken(Py<PyAny>),
+    /// By `aclose`, `close` or the end of `with`.
     Closed,
+    /// The reader was cancelled or interrupted while it waited.
+    Cancelled,
+}
+
+impl End {
+    fn of(py: Python<'_>, outcome: Outcome, provider: &'static str, form: Option<Form>) -> PyResult<Self> {
+        Ok(match outcome {
+            Ok(completed) => Self::Whole(Py::new(py, LlmResponse::of(*completed, provider).with_form(form))?),
+            Err(error) => Self::Broken(to_py(py, &error).into_value(py).into_any()),
+        })
+    }
+
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::Whole(response) => Self::Whole(response.clone_ref(py)),
+            Self::Broken(error) => Self::Broken(error.clone_ref(py)),
+            Self::Closed => Self::Closed,
+            Self::Cancelled => Self::Cancelled,
+        }
+    }
+
+    /// Shows the collector what is held: an error's traceback leads to the frames that hold the stream.
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Whole(response) => visit.call(response),
+            Self::Broken(error) => visit.call(error),
+            Self::Closed | Self::Cancelled => Ok(()),
+        }
+    }
+
+    /// What reading on gives: nothing more, or an error.
+    fn read_on(&self, py: Python<'_>) -> PyResult<()> {
+        match self {
+            // Closed on purpose ends like a generator; a lost reader's text is not whole and must not look so.
+            Self::Whole(_) | Self::Closed => Ok(()),
+            Self::Broken(error) => Err(PyErr::from_value(error.bind(py).clone())),
+            Self::Cancelled => {
+                let message = "this stream was closed when its reader was cancelled or interrupted; start it again";
+                Err(to_py(py, &Error::new(ErrorKind::Closed, message)))
+            }
+        }
+    }
+}
+
+/// The whole answer, of a stream that has ended like this.
+fn response(py: Python<'_>, end: Option<&End>) -> PyResult<Py<LlmResponse>> {
+    let message = match end {
+        Some(End::Whole(response)) => return Ok(response.clone_ref(py)),
+        Some(End::Broken(error)) => return Err(PyErr::from_value(error.bind(py).clone())),
+        Some(End::Closed | End::Cancelled) => "the stream was closed before its end, so there is no whole response",
+        None => "the response is whole only after the stream has been read to its end",
+    };
+    Err(to_py(py, &Error::new(ErrorKind::Closed, message)))
+}
+
+/// The form of an answer and what was read of it.
+type Draft = (Form, Mutex<Written>);
+
+/// Keeps the text of an answer that has a form.
+fn note(written: &Option<Draft>, event: &Event) {
+    if let (Some((_, written)), Event::Text(text)) = (written, event) {
+        lock(written).push(text);
+    }
+}
+
+/// The answer's value as far as it was read.
+fn partial(py: Python<'_>, written: &Option<Draft>, end: Option<&End>) -> PyResult<Py<PyAny>> {
+    let whole = matches!(end, Some(End::Whole(_)));
+    match written {
+        Some((form, written)) => Written::partial(written, py, form, whole),
+        None => Err(no_form(py)),
+    }
+}
+
+fn metrics(progress: &Progress) -> InferenceMetrics {
+    let (metrics, now) = progress.metrics();
+    InferenceMetrics::of(metrics, now)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The reader's side of a streamed call.
@@ -36,7 +125,7 @@ struct Reader {
     end: Option<End>,
     provider: &'static str,
     /// The form of the answer, where one was asked for, and what was read of it.
-    written: Option<(Form, Written)>,
+    written: Option<Draft>,
 }
 
 /// What an item of the stream is.
@@ -65,7 +154,7 @@ impl Reader {
             return Ok(None);
         }
         while let Some(event) = self.receiver.buffered() {
-            self.note(&event);
+            note(&self.written, &event);
             if let Some(item) = items.to_py(py, event)? {
                 return Ok(Some(item));
             }
@@ -76,15 +165,12 @@ impl Reader {
     /// The next item; `Ready(None)` at the end.
     fn poll(&mut self, py: Python<'_>, items: Items, cx: &mut Context<'_>) -> Poll<PyResult<Option<Py<PyAny>>>> {
         loop {
-            match &self.end {
-                Some(End::Whole(_)) => return Poll::Ready(Ok(None)),
-                Some(End::Broken(error)) => return Poll::Ready(Err(PyErr::from_value(error.bind(py).clone()))),
-                Some(End::Closed) => return Poll::Ready(Ok(None)),
-                None => {}
+            if let Some(end) = &self.end {
+                return Poll::Ready(end.read_on(py).map(|()| None));
             }
             match std::task::ready!(self.receiver.poll_next(cx)) {
                 Next::Event(event) => {
-                    self.note(&event);
+                    note(&self.written, &event);
                     match items.to_py(py, event) {
                         Ok(None) => {}
                         other => return Poll::Ready(other),
@@ -99,52 +185,17 @@ impl Reader {
         }
     }
 
-    /// Keeps the text of an answer that has a form.
-    fn note(&mut self, event: &Event) {
-        if let (Some((_, written)), Event::Text(text)) = (&mut self.written, event) {
-            written.push(text);
-        }
-    }
-
-    /// The answer's value as far as it was read.
-    fn partial(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let whole = matches!(self.end, Some(End::Whole(_)));
-        match &mut self.written {
-            Some((form, written)) => written.partial(py, form, whole),
-            None => Err(no_form(py)),
-        }
-    }
-
     fn ended(&mut self, py: Python<'_>, outcome: Outcome) -> PyResult<()> {
         let form = self.written.as_ref().map(|(form, _)| form.clone_ref(py));
-        self.end = Some(match outcome {
-            Ok(completed) => End::Whole(Py::new(py, LlmResponse::of(*completed, self.provider).with_form(form))?),
-            Err(error) => End::Broken(to_py(py, &error).into_value(py).into_any()),
-        });
+        self.end = Some(End::of(py, outcome, self.provider, form)?);
         Ok(())
     }
 
     /// Takes the request back if it still runs.
-    fn close(&mut self) {
+    fn close(&mut self, end: End) {
         self.work.abort();
-        if self.end.is_none() {
-            self.end = Some(End::Closed);
-        }
-    }
-
-    fn response(&self, py: Python<'_>) -> PyResult<Py<LlmResponse>> {
-        let message = match &self.end {
-            Some(End::Whole(response)) => return Ok(response.clone_ref(py)),
-            Some(End::Broken(error)) => return Err(PyErr::from_value(error.bind(py).clone())),
-            Some(End::Closed) => "the stream was closed before its end, so there is no whole response",
-            None => "the response is whole only after the stream has been read to its end",
-        };
-        Err(to_py(py, &Error::new(ErrorKind::Closed, message)))
-    }
-
-    fn metrics(&self) -> InferenceMetrics {
-        let (metrics, now) = self.receiver.metrics();
-        InferenceMetrics::of(metrics, now)
+        self.end.get_or_insert(end);
+        self.receiver.clear();
     }
 }
 
@@ -160,6 +211,7 @@ impl Reader {
 pub(crate) struct TextStream {
     reader: Py<AsyncReader>,
     next: Py<StreamNext>,
+    progress: Progress,
 }
 
 #[pyclass(module = "edgequake_llm._core")]
@@ -168,7 +220,29 @@ struct AsyncReader {
     waiter: Option<Waiter>,
 }
 
+#[pymethods]
 impl AsyncReader {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.waiter.as_ref().map_or(Ok(()), |waiter| waiter.traverse(&visit))?;
+        self.reader.end.as_ref().map_or(Ok(()), |end| end.traverse(&visit))
+    }
+
+    fn __clear__(&mut self) {
+        self.waiter = None;
+        self.reader.close(End::Closed);
+        self.reader.end = Some(End::Closed);
+    }
+}
+
+impl AsyncReader {
+    /// Closes the stream; whoever waits for its next item hears of it.
+    fn close(&mut self) {
+        self.reader.close(End::Closed);
+        if let Some(waiter) = &self.waiter {
+            waiter.waker().wake_by_ref();
+        }
+    }
+
     /// The next step of whoever awaits an item: the item, or a future to wait on.
     fn step<'py>(&mut self, py: Python<'py>, items: Items, first: bool) -> PyResult<Step<'py>> {
         if !first && let Some(item) = self.reader.buffered(py, items)? {
@@ -176,7 +250,7 @@ impl AsyncReader {
         }
         if self.reader.end.is_none() {
             if self.reader.work.is_inherited() {
-                self.reader.close();
+                self.reader.close(End::Closed);
                 return Err(forked(py));
             }
             let fits = match &self.waiter {
@@ -187,7 +261,7 @@ impl AsyncReader {
                 self.waiter = Some(Waiter::new(py)?);
             }
         }
-        let waker = self.waiter.as_ref().map_or(std::task::Waker::noop(), Waiter::waker).clone();
+        let waker = self.waiter.as_ref().map_or(Waker::noop(), Waiter::waker).clone();
         let polled = if first {
             self.reader.poll_first(py, &mut Context::from_waker(&waker))
         } else {
@@ -214,6 +288,12 @@ impl AsyncReader {
     }
 }
 
+/// The reader, for one short step. Not `borrow_mut`, which panics where another thread uses the stream at this moment.
+fn enter<'py>(py: Python<'py>, reader: &Py<AsyncReader>) -> PyResult<PyRefMut<'py, AsyncReader>> {
+    let busy = |_| PyRuntimeError::new_err("another thread is using this stream; one stream belongs to one event loop");
+    reader.bind(py).try_borrow_mut().map_err(busy)
+}
+
 enum Step<'py> {
     Item(Py<PyAny>),
     Wait(Bound<'py, PyAny>),
@@ -233,10 +313,7 @@ impl Reader {
                 }
             }
         }
-        match &self.end {
-            Some(End::Broken(error)) => Poll::Ready(Err(PyErr::from_value(error.bind(py).clone()))),
-            _ => Poll::Ready(Ok(None)),
-        }
+        Poll::Ready(self.end.as_ref().map_or(Ok(()), |end| end.read_on(py)).map(|()| None))
     }
 }
 
@@ -260,7 +337,7 @@ impl StreamNext {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let mut reader = self.reader.bind(py).borrow_mut();
+        let mut reader = enter(py, &self.reader)?;
         match (reader.step(py, self.items, self.first.is_some())?, &self.first) {
             (Step::Wait(future), _) => Ok(future),
             (Step::Item(item), _) => Err(PyStopIteration::new_err(item)),
@@ -278,21 +355,21 @@ impl StreamNext {
         value: Option<Bound<'_, PyAny>>,
         _traceback: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        self.reader.bind(py).borrow_mut().close();
+        let mut reader = enter(py, &self.reader)?;
+        reader.waiter = None;
+        reader.reader.close(End::Cancelled);
         Err(thrown(py, error, value))
     }
 
-    fn close(&self, py: Python<'_>) {
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
         // The awaiting coroutine is gone; the stream lives on if somebody still holds it.
-        self.reader.bind(py).borrow_mut().waiter = None;
+        enter(py, &self.reader)?.waiter = None;
+        Ok(())
     }
-}
 
-#[pymethods]
-impl AsyncReader {
-    fn close(&mut self) {
-        self.waiter = None;
-        self.reader.close();
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.reader)?;
+        visit.call(&self.first)
     }
 }
 
@@ -322,16 +399,22 @@ impl TextStream {
         provider: &'static str,
         form: Option<Form>,
     ) -> PyResult<Self> {
-        let written = form.map(|form| (form, Written::default()));
+        let progress = receiver.progress();
+        let written = form.map(|form| (form, Mutex::default()));
         let reader = Reader { receiver, work, end: None, provider, written };
         let reader = Py::new(py, AsyncReader { reader, waiter: None })?;
         let next = Py::new(py, StreamNext { reader: reader.clone_ref(py), items: Items::Text, first: None })?;
-        Ok(Self { reader, next })
+        Ok(Self { reader, next, progress })
     }
 }
 
 #[pymethods]
 impl TextStream {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.reader)?;
+        visit.call(&self.next)
+    }
+
     fn __aiter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
     }
@@ -357,15 +440,15 @@ impl TextStream {
         exc_type: Option<Bound<'_, PyAny>>,
         exc_value: Option<Bound<'_, PyAny>>,
         traceback: Option<Bound<'_, PyAny>>,
-    ) -> Done {
+    ) -> PyResult<Done> {
         let _ = (exc_type, exc_value, traceback);
         self.aclose(py)
     }
 
     /// Closes the stream; takes the request back if it still runs.
-    fn aclose(&self, py: Python<'_>) -> Done {
-        self.reader.bind(py).borrow_mut().close();
-        Done(None)
+    fn aclose(&self, py: Python<'_>) -> PyResult<Done> {
+        enter(py, &self.reader)?.close();
+        Ok(Done(None))
     }
 
     /// The typed events of the stream, to be read instead of its text.
@@ -380,19 +463,20 @@ impl TextStream {
     ///
     /// Raises `InvalidRequestError` without such a format.
     fn partial(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.reader.bind(py).borrow_mut().reader.partial(py)
+        let reader = enter(py, &self.reader)?;
+        partial(py, &reader.reader.written, reader.reader.end.as_ref())
     }
 
     /// The whole answer. Raises `ClosedError` before the stream has been read to its end.
     #[getter]
     fn response(&self, py: Python<'_>) -> PyResult<Py<LlmResponse>> {
-        self.reader.bind(py).borrow().reader.response(py)
+        response(py, enter(py, &self.reader)?.reader.end.as_ref())
     }
 
     /// What the call has taken, so far or in all.
     #[getter]
-    fn metrics(&self, py: Python<'_>) -> InferenceMetrics {
-        self.reader.bind(py).borrow().reader.metrics()
+    fn metrics(&self) -> InferenceMetrics {
+        metrics(&self.progress)
     }
 }
 
@@ -404,6 +488,10 @@ pub(crate) struct EventStream {
 
 #[pymethods]
 impl EventStream {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.next)
+    }
+
     fn __aiter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
     }
@@ -422,38 +510,95 @@ pub(crate) struct SyncTextStream {
     reader: Py<SyncReader>,
 }
 
-#[pyclass(module = "edgequake_llm._core")]
+/// Shared by the threads that use the stream: one may read or wait while another one closes it. No lock is held while
+/// Python runs or while somebody waits.
+#[pyclass(module = "edgequake_llm._core", frozen)]
 struct SyncReader {
-    reader: Reader,
+    receiver: Mutex<Receiver>,
+    work: Mutex<Work<()>>,
+    end: Mutex<Option<End>>,
+    /// Whether `end` is set, for those who wait without the interpreter.
+    ended: AtomicBool,
+    progress: Progress,
+    provider: &'static str,
+    written: Option<Draft>,
+}
+
+#[pymethods]
+impl SyncReader {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.end.try_lock() {
+            Ok(end) => end.as_ref().map_or(Ok(()), |end| end.traverse(&visit)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        self.close(End::Closed);
+        let end = lock(&self.end).replace(End::Closed);
+        drop(end);
+    }
 }
 
 impl SyncReader {
-    fn next(&mut self, py: Python<'_>, items: Items) -> PyResult<Option<Py<PyAny>>> {
-        if let Some(item) = self.reader.buffered(py, items)? {
-            return Ok(Some(item));
-        }
+    fn next(&self, py: Python<'_>, items: Items) -> PyResult<Option<Py<PyAny>>> {
         loop {
-            if self.reader.end.is_none() && self.reader.work.is_inherited() {
-                self.reader.close();
-                return Err(forked(py));
-            }
-            match self.reader.poll(py, items, &mut Context::from_waker(std::task::Waker::noop())) {
-                Poll::Ready(item) => return item,
-                Poll::Pending => {
-                    let receiver = &mut self.reader.receiver;
-                    let ended = match wait(py, |cx| receiver.poll_peek(cx)) {
-                        Ok(ended) => ended,
-                        Err(interrupt) => {
-                            self.reader.close();
-                            return Err(interrupt);
+            let event = lock(&self.receiver).buffered();
+            let event = match event {
+                Some(event) => event,
+                None => {
+                    if let Some(end) = self.end(py) {
+                        return end.read_on(py).map(|()| None);
+                    }
+                    match self.wait(py)? {
+                        None => continue,
+                        Some(Next::Event(event)) => event,
+                        Some(Next::End(outcome)) => {
+                            let form = self.written.as_ref().map(|(form, _)| form.clone_ref(py));
+                            self.set_end(End::of(py, outcome, self.provider, form)?);
+                            continue;
                         }
-                    };
-                    if let Some(outcome) = ended {
-                        self.reader.ended(py, outcome)?;
                     }
                 }
+            };
+            note(&self.written, &event);
+            if let Some(item) = items.to_py(py, event)? {
+                return Ok(Some(item));
             }
         }
+    }
+
+    /// What comes next, without the interpreter; `None` if another thread has reached or made the end.
+    fn wait(&self, py: Python<'_>) -> PyResult<Option<Next>> {
+        if lock(&self.work).is_inherited() {
+            self.close(End::Closed);
+            return Err(forked(py));
+        }
+        if let Poll::Ready(next) = lock(&self.receiver).poll_next(&mut Context::from_waker(Waker::noop())) {
+            return Ok(Some(next));
+        }
+        let waited = wait(py, |cx| match lock(&self.receiver).poll_next(cx) {
+            Poll::Ready(next) => Poll::Ready(Some(next)),
+            Poll::Pending if self.ended.load(Ordering::Acquire) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        waited.inspect_err(|_| self.close(End::Cancelled))
+    }
+
+    fn end(&self, py: Python<'_>) -> Option<End> {
+        lock(&self.end).as_ref().map(|end| end.clone_ref(py))
+    }
+
+    fn set_end(&self, end: End) {
+        lock(&self.end).get_or_insert(end);
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Takes the request back if it still runs.
+    fn close(&self, end: End) {
+        self.set_end(end);
+        lock(&self.work).abort();
+        lock(&self.receiver).clear();
     }
 }
 
@@ -466,20 +611,32 @@ impl SyncTextStream {
         provider: &'static str,
         form: Option<Form>,
     ) -> PyResult<Self> {
-        let written = form.map(|form| (form, Written::default()));
-        let reader = Reader { receiver, work, end: None, provider, written };
-        Ok(Self { reader: Py::new(py, SyncReader { reader })? })
+        let progress = receiver.progress();
+        let reader = SyncReader {
+            receiver: Mutex::new(receiver),
+            work: Mutex::new(work),
+            end: Mutex::new(None),
+            ended: AtomicBool::new(false),
+            progress,
+            provider,
+            written: form.map(|form| (form, Mutex::default())),
+        };
+        Ok(Self { reader: Py::new(py, reader)? })
     }
 }
 
 #[pymethods]
 impl SyncTextStream {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.reader)
+    }
+
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.reader.bind(py).borrow_mut().next(py, Items::Text)
+        self.reader.get().next(py, Items::Text)
     }
 
     fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -489,18 +646,17 @@ impl SyncTextStream {
     #[pyo3(signature = (exc_type, exc_value, traceback, /))]
     fn __exit__(
         &self,
-        py: Python<'_>,
         exc_type: Option<Bound<'_, PyAny>>,
         exc_value: Option<Bound<'_, PyAny>>,
         traceback: Option<Bound<'_, PyAny>>,
     ) {
         let _ = (exc_type, exc_value, traceback);
-        self.close(py);
+        self.close();
     }
 
     /// Closes the stream; takes the request back if it still runs.
-    fn close(&self, py: Python<'_>) {
-        self.reader.bind(py).borrow_mut().reader.close();
+    fn close(&self) {
+        self.reader.get().close(End::Closed);
     }
 
     /// The typed events of the stream, to be read instead of its text.
@@ -514,19 +670,20 @@ impl SyncTextStream {
     ///
     /// Raises `InvalidRequestError` without such a format.
     fn partial(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.reader.bind(py).borrow_mut().reader.partial(py)
+        let reader = self.reader.get();
+        partial(py, &reader.written, reader.end(py).as_ref())
     }
 
     /// The whole answer. Raises `ClosedError` before the stream has been read to its end.
     #[getter]
     fn response(&self, py: Python<'_>) -> PyResult<Py<LlmResponse>> {
-        self.reader.bind(py).borrow().reader.response(py)
+        response(py, self.reader.get().end(py).as_ref())
     }
 
     /// What the call has taken, so far or in all.
     #[getter]
-    fn metrics(&self, py: Python<'_>) -> InferenceMetrics {
-        self.reader.bind(py).borrow().reader.metrics()
+    fn metrics(&self) -> InferenceMetrics {
+        metrics(&self.reader.get().progress)
     }
 }
 
@@ -538,11 +695,15 @@ pub(crate) struct SyncEventStream {
 
 #[pymethods]
 impl SyncEventStream {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.reader)
+    }
+
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.reader.bind(py).borrow_mut().next(py, Items::Events)
+        self.reader.get().next(py, Items::Events)
     }
 }

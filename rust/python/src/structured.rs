@@ -1,5 +1,7 @@
 //! Answers of a form that was asked for: as Python values when they are whole, and while they are written.
 
+use std::sync::{Mutex, PoisonError};
+
 use edgequake_core::{
     Error,
     model::{
@@ -111,16 +113,22 @@ impl Written {
         self.text.push_str(piece);
     }
 
-    /// The value so far; the same object again while nothing was read.
-    pub(crate) fn partial(&mut self, py: Python<'_>, form: &Form, whole: bool) -> PyResult<Py<PyAny>> {
-        if let Some((length, was_whole, value)) = &self.last
-            && *length == self.text.len()
-            && *was_whole == whole
-        {
-            return Ok(value.clone_ref(py));
-        }
-        let value = form.partial(py, &self.text, whole)?;
-        self.last = Some((self.text.len(), whole, value.clone_ref(py)));
+    /// The value so far; the same object again while nothing was read. Python does not run under the lock.
+    pub(crate) fn partial(written: &Mutex<Self>, py: Python<'_>, form: &Form, whole: bool) -> PyResult<Py<PyAny>> {
+        let lock = || written.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = {
+            let written = lock();
+            if let Some((length, was_whole, value)) = &written.last
+                && *length == written.text.len()
+                && *was_whole == whole
+            {
+                return Ok(value.clone_ref(py));
+            }
+            written.text.clone()
+        };
+        let value = form.partial(py, &text, whole)?;
+        let before = lock().last.replace((text.len(), whole, value.clone_ref(py)));
+        drop(before);
         Ok(value)
     }
 }

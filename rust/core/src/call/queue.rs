@@ -14,7 +14,7 @@ use std::{
 
 use super::Completed;
 use crate::{
-    error::Error,
+    error::{Error, ErrorKind},
     http::lock,
     metrics::Metrics,
     model::{Event, Response},
@@ -33,6 +33,7 @@ struct State {
     events: VecDeque<Event>,
     bytes: usize,
     outcome: Option<Outcome>,
+    finished: bool,
     metrics: Metrics,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -105,8 +106,15 @@ impl Sender {
 
     /// The call is over.
     pub fn finish(self, outcome: Outcome) {
+        self.end(outcome);
+    }
+
+    fn end(&self, outcome: Outcome) {
         let reader = {
             let mut state = lock(&self.0);
+            if std::mem::replace(&mut state.finished, true) {
+                return;
+            }
             if let Ok(completed) = &outcome {
                 state.metrics = completed.meta.metrics.clone();
             }
@@ -116,6 +124,29 @@ impl Sender {
         if let Some(reader) = reader {
             reader.wake();
         }
+    }
+}
+
+impl Drop for Sender {
+    /// A call that was aborted, or that failed inside, must not leave its reader waiting.
+    fn drop(&mut self) {
+        if !lock(&self.0).finished {
+            self.end(Err(Error::new(ErrorKind::Closed, "the call was taken back before its end")));
+        }
+    }
+}
+
+/// How far a call has come; can be asked by anyone while the reader waits.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    shared: Arc<Mutex<State>>,
+    started: Instant,
+}
+
+impl Progress {
+    /// What the call has taken so far, and the time since it began.
+    pub fn metrics(&self) -> (Metrics, Duration) {
+        (lock(&self.shared).metrics.clone(), self.started.elapsed())
     }
 }
 
@@ -129,14 +160,19 @@ pub enum Next {
 }
 
 impl Receiver {
-    /// What the call has taken so far, and the time since it began.
-    pub fn metrics(&self) -> (Metrics, Duration) {
-        (lock(&self.shared).metrics.clone(), self.started.elapsed())
+    /// A view on how far the call has come.
+    pub fn progress(&self) -> Progress {
+        Progress { shared: self.shared.clone(), started: self.started }
     }
 
     /// The next event if one is already on this side: no lock, no waiting.
     pub fn buffered(&mut self) -> Option<Event> {
         self.taken.pop_front()
+    }
+
+    /// Forgets what has been taken over and not been read: the reader wants no more.
+    pub fn clear(&mut self) {
+        self.taken.clear();
     }
 
     /// Ready when an event is there (`None`) or the end is (`Some`); takes no event out.
@@ -195,6 +231,17 @@ mod tests {
         }
         assert!(matches!(receiver.poll_next(&mut cx), Poll::Ready(Next::End(Err(_)))));
         assert!(receiver.poll_next(&mut cx).is_pending());
+    }
+
+    #[test]
+    fn a_call_that_is_dropped_wakes_its_reader() {
+        let (sender, mut receiver) = queue();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(receiver.poll_next(&mut cx).is_pending());
+        drop(sender);
+        let Poll::Ready(Next::End(Err(error))) = receiver.poll_next(&mut cx) else { panic!("no end") };
+        assert_eq!(error.kind(), ErrorKind::Closed);
+        assert!(receiver.poll_next(&mut cx).is_pending(), "the end comes once");
     }
 
     #[test]
