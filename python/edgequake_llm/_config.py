@@ -61,8 +61,10 @@ class HTTPConfig(Value):
     keep_alive: Seconds = 90.0
 
     def __repr__(self) -> str:
-        # A proxy's URL may hold a password.
+        # A proxy's URL may hold a password, and the password anything.
         if isinstance(self.proxy, str) and "@" in self.proxy:
-            scheme, separator, rest = self.proxy.rpartition("://")
-            return repr(self.replace(proxy=f"{scheme}{separator}{rest.rpartition('@')[2]}"))
+            before, _, host = self.proxy.rpartition("@")
+            scheme = before.partition("://")[0]
+            known = f"{scheme}://" if scheme in {"http", "https", "socks5", "socks5h"} else ""
+            return repr(self.replace(proxy=f"{known}{host}"))
         return super().__repr__()

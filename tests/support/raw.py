@@ -68,12 +68,14 @@ def openai_delta(text=None, finish_reason=None):
 class RawServer:
     """Listens on a free port of the loopback device; a thread for each connection."""
 
-    def __init__(self, *scripts, tls: ssl.SSLContext | None = None):
+    def __init__(self, *scripts, tls: ssl.SSLContext | None = None, gate: threading.Event | None = None):
+        # `gate` holds back the handshakes until it is set.
         self.requests: list[SimpleNamespace] = []
         self.connections = 0
         self.closed_by_client = 0
         self._scripts = scripts or ([HOLD],)
         self._tls = tls
+        self._gate = gate
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -112,6 +114,8 @@ class RawServer:
     def _connection(self, sock, number):
         plain = sock
         try:
+            if self._gate is not None:
+                self._gate.wait()
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True)
             while (request := self._read(sock, number)) is not None:

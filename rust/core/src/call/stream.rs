@@ -73,8 +73,7 @@ impl Reading<'_> {
         passage: &mut Passage<'_>,
         outgoing: &Outgoing,
     ) -> Result<Completed<Response>, Failed> {
-        let sent = Instant::now();
-        let mut answer = open(route, passage, outgoing, self.clock).await?;
+        let (mut answer, sent) = open(route, passage, outgoing, self.clock).await?;
         let response = if comes_whole(&answer) {
             let body = collect(&mut answer.body, self.clock, EXCERPT << 16).await?;
             let decoded = self.endpoint.wire.decode_chat(&body);

@@ -109,7 +109,7 @@ async fn attempt<T: Send + 'static>(
     clock: &Clock,
     decode: impl FnOnce(&Bytes) -> Result<T, Error> + Send + 'static,
 ) -> Result<(T, Meta), Failed> {
-    let mut answer = open(route, passage, outgoing, clock).await?;
+    let (mut answer, _) = open(route, passage, outgoing, clock).await?;
     let mut metrics = Metrics::default();
     let body = collect(&mut answer.body, clock, MAX_BODY).await?;
     metrics.record_first_token(clock.elapsed());
@@ -119,22 +119,23 @@ async fn attempt<T: Send + 'static>(
     Ok((value, meta(&answer, metrics)))
 }
 
-/// Sends the request and returns an answer of a success status; any other status is an error.
+/// Sends the request and returns an answer of a success status and when it was sent; any other status is an error.
 pub(super) async fn open(
     route: &Route,
     passage: &mut Passage<'_>,
     outgoing: &Outgoing,
     clock: &Clock,
-) -> Result<Answer, Failed> {
+) -> Result<(Answer, Instant), Failed> {
     let Route { endpoint, pool, .. } = route;
     let started = Instant::now();
     let connection = clock.within(ErrorKind::ConnectTimeout, started, connect(pool, &endpoint.origin)).await??;
     passage.send();
-    let sent = clock.within(ErrorKind::FirstTokenTimeout, Instant::now(), connection.send(outgoing)).await?;
+    let sent_at = Instant::now();
+    let sent = clock.within(ErrorKind::FirstTokenTimeout, sent_at, connection.send(outgoing)).await?;
     let mut answer = sent.map_err(|failed| Failed { error: failed.error, stale: failed.stale })?;
     passage.hear(&answer.headers);
     if answer.status.is_success() {
-        return Ok(answer);
+        return Ok((answer, sent_at));
     }
     let body = collect(&mut answer.body, clock, 1 << 20).await.unwrap_or_default();
     Err(status_error(endpoint.wire.as_ref(), answer.status.as_u16(), &answer.headers, &body).into())

@@ -27,7 +27,7 @@ use tokio::{
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
-    rustls::{ClientConfig, pki_types::ServerName},
+    rustls::{self, ClientConfig, pki_types::ServerName},
 };
 use tower_service::Service;
 
@@ -241,7 +241,15 @@ impl Connector {
         let name = ServerName::try_from(host)
             .map_err(|_| Error::new(ErrorKind::Configuration, "the base URL's host is not a valid name"))?;
         let tls = self.tls().await?;
-        tls.connect(name, io).await.map_err(|error| connect_error("agree on TLS with", origin, &error))
+        tls.connect(name, io).await.map_err(|error| {
+            let refused = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+            match refused {
+                Some(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)) => {
+                    self.no_common_protocol()
+                }
+                _ => connect_error("agree on TLS with", origin, &error),
+            }
+        })
     }
 
     /// Opens a connection to `origin`.
@@ -306,6 +314,16 @@ impl Connector {
         }
     }
 
+    /// The server speaks none of the HTTP versions that were offered.
+    fn no_common_protocol(&self) -> Error {
+        let message = match self.settings.protocol {
+            Protocol::Http2 => "the server does not speak HTTP/2; leave the protocol on auto",
+            Protocol::Http1 => "the server does not speak HTTP/1.1; leave the protocol on auto",
+            Protocol::Auto => "the server speaks neither HTTP/2 nor HTTP/1.1",
+        };
+        Error::new(ErrorKind::Connect, message)
+    }
+
     async fn secure(&self, origin: &Origin, io: TcpStream) -> Result<Dialed, Error> {
         if !origin.tls {
             let http2 = self.settings.protocol == Protocol::Http2;
@@ -314,7 +332,7 @@ impl Connector {
         let io = self.handshake(origin, io).await?;
         let http2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
         if self.settings.protocol == Protocol::Http2 && !http2 {
-            return Err(Error::new(ErrorKind::Connect, "the server does not speak HTTP/2; leave the protocol on auto"));
+            return Err(self.no_common_protocol());
         }
         Ok(Dialed { io: Io::Tls(Box::new(io)), http2, forward: None })
     }
