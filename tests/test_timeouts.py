@@ -190,7 +190,7 @@ async def test_connecting_does_not_count_as_waiting_for_the_first_token(own_pool
 
 
 @pytest.mark.parametrize("name", ["connect", "first_token", "idle", "total"])
-@pytest.mark.parametrize("value", [-1, 0, float("nan"), float("inf"), "5", True, timedelta(seconds=-1)])
+@pytest.mark.parametrize("value", [-1, 0, float("nan"), "5", True, timedelta(seconds=-1)])
 def test_limits_that_make_no_sense_are_refused_at_once(sim, name, value):
     timeouts = Timeouts(**{name: value})
     with pytest.raises(ValueError, match=name):
@@ -200,8 +200,9 @@ def test_limits_that_make_no_sense_are_refused_at_once(sim, name, value):
     assert sim.stats().requests == 0
 
 
-def test_none_is_no_limit(sim):
-    llm = sim.provider(timeout=Timeouts(connect=None, first_token=None, idle=None, total=None))
+@pytest.mark.parametrize("none", [None, float("inf")])
+def test_none_is_no_limit(sim, none):
+    llm = sim.provider(timeout=Timeouts(connect=none, first_token=none, idle=none, total=none))
     assert llm.sync.complete("hi").content
 
 
