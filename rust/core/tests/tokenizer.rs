@@ -1,5 +1,7 @@
 //! The tokenizer against `tiktoken-rs`, whose regular expressions and merging are tiktoken's own code.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::HashSet;
 
 use edgequake_core::tokenizer::{
