@@ -35,12 +35,15 @@ from edgequake_llm._core import (
     TextDelta,
     TextStream,
     ThinkingDelta,
+    Tokenizer,
     ToolCall,
     ToolCallDelta,
     ToolCallStart,
     Usage,
     UsageEvent,
     __version__,
+    count_tokens_if_needed,
+    estimate_tokens,
 )
 from edgequake_llm._exceptions import (
     APIConnectionError,
@@ -231,6 +234,7 @@ __all__ = [
     "ThinkingDelta",
     "Timeouts",
     "TokenPrices",
+    "Tokenizer",
     "Tool",
     "ToolCall",
     "ToolCallDelta",
@@ -245,6 +249,8 @@ __all__ = [
     "apply_cache_control",
     "reciprocal_rank_fusion",
     "recommend_model",
+    "count_tokens_if_needed",
+    "estimate_tokens",
     "tool",
     "traceparent_header",
 ]

@@ -17,6 +17,7 @@ pub mod runtime;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 pub mod stream;
+pub mod tokenizer;
 pub mod wire;
 
 pub use error::{Error, ErrorKind};

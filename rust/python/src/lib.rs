@@ -20,6 +20,8 @@ mod response;
 mod simulator;
 mod stream;
 mod structured;
+mod tokenizer;
+mod tokenizer_file;
 mod tools;
 mod wires;
 
@@ -61,6 +63,8 @@ mod _core {
     use super::simulator::Simulator;
     #[pymodule_export]
     use super::stream::{EventStream, SyncEventStream, SyncTextStream, TextStream};
+    #[pymodule_export]
+    use super::tokenizer::{Tokenizer, count_tokens_if_needed, estimate_tokens};
     #[pymodule_export]
     use super::tools::ToolDefinition;
     #[pymodule_export]
