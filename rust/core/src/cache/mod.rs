@@ -15,6 +15,7 @@
 //! assert_eq!(cache.get(key, Duration::from_secs(60)), Lookup::Miss);
 //! ```
 
+mod clock;
 mod expiry;
 mod flight;
 mod key;
@@ -30,9 +31,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use clock::Clock;
 pub use flight::{Flights, Left, Seat};
 pub use key::{Key, KeyBuilder};
-pub use llm::{Answer, Clock, LlmCache, LlmCacheConfig, Stored};
+pub use llm::{Answer, LlmCache, LlmCacheConfig, Stored};
 pub use request_key::{chat_key, embed_key, embed_keys};
 
 pub(crate) use single::Flying;
@@ -185,7 +187,13 @@ impl<V: Clone> Cache<V> {
 
     /// Looks a value up and counts as a use of it.
     pub fn get(&self, key: Key, now: Duration) -> Lookup<V> {
-        let (found, dead) = self.lock().get(key, now);
+        self.get_with(key, now, V::clone)
+    }
+
+    /// As [`Cache::get`], with what `take` makes of the value. It runs under the lock: it is to be as cheap as a clone of an
+    /// `Arc`, and must not call the cache.
+    pub fn get_with<R>(&self, key: Key, now: Duration, take: impl FnOnce(&V) -> R) -> Lookup<R> {
+        let (found, dead) = self.lock().get(key, now, take);
         drop(dead);
         found
     }
