@@ -3,14 +3,15 @@
 use std::{
     any::Any,
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{Arc, atomic::AtomicU64},
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Duration,
 };
 
 use edgequake_core::{
     Error, ErrorKind,
     cache::{self as core, CacheConfig, Clock, Key, LlmCacheConfig, Lookup, Stored, Ttl},
 };
+use foldhash::{SharedSeed, quality::SeedableRandomState};
 use pyo3::{
     intern,
     prelude::*,
@@ -98,8 +99,10 @@ pub(crate) struct LlmCache {
     config: Py<PyAny>,
     /// A Python function that gives seconds, and its value at the start.
     clock: Option<(Py<PyAny>, f64)>,
-    /// For the caller's own keys. Their hash never leaves the process, so a fast one under a secret will do.
+    /// For the caller's own keys: their hash never leaves the process, so a fast one under a secret will do.
     secrets: [RandomState; 2],
+    /// For texts, whose other half is Python's own hash, which is under a secret too and there already.
+    text_secret: SeedableRandomState,
 }
 
 /// The kinds of keys, so that a text is never taken for bytes of the same spelling.
@@ -250,34 +253,50 @@ impl LlmCache {
         Ok(())
     }
 
-    fn hash(&self, write: impl Fn(&mut std::hash::DefaultHasher)) -> Key {
-        let [low, high] = &self.secrets;
-        let mut bytes = [0; 16];
-        let halves = [low, high].map(|secret| {
-            let mut hasher = secret.build_hasher();
-            write(&mut hasher);
-            hasher.finish().to_le_bytes()
-        });
-        bytes.iter_mut().zip(halves.as_flattened()).for_each(|(to, from)| *to = *from);
-        Key::from_bytes(bytes)
-    }
-
     fn key(&self, key: &Bound<'_, PyAny>) -> PyResult<Key> {
-        // The usual case, without a copy. What other keys are written as begins otherwise.
-        if let Ok(text) = key.cast::<PyString>()
-            && let Ok(text) = text.to_str()
+        if let Ok(text) = key.cast_exact::<PyString>()
+            && let Ok(utf8) = text.to_str()
         {
-            return Ok(self.hash(|hasher| {
-                hasher.write_u8(u8::MAX);
-                hasher.write(text.as_bytes());
-            }));
+            let half = |number: u64| u128::from(number);
+            let (python, ours) = (text.hash()?.cast_unsigned() as u64, self.text_secret.hash_one(utf8.as_bytes()));
+            return Ok(Key::from_bytes((half(python) | half(ours) << 64).to_le_bytes()));
         }
         if let Ok(key) = key.cast::<CacheKey>() {
             return Ok(key.get().0);
         }
+        if let Ok(text) = key.cast::<PyString>()
+            && let Ok(utf8) = text.to_str()
+        {
+            // Of a class of its own, which may hash otherwise and is the same key nevertheless.
+            return self.key(&PyString::new(key.py(), utf8));
+        }
         let mut written = Vec::new();
         write_key(&mut written, key, 0)?;
-        Ok(self.hash(|hasher| hasher.write(&written)))
+        let mut bytes = [0; 16];
+        let halves = self.secrets.each_ref().map(|secret| {
+            let mut hasher = secret.build_hasher();
+            hasher.write(&written);
+            hasher.finish().to_le_bytes()
+        });
+        bytes.iter_mut().zip(halves.as_flattened()).for_each(|(to, from)| *to = *from);
+        Ok(Key::from_bytes(bytes))
+    }
+
+    /// What is found: a value of the caller's own as such, anything else as it is kept.
+    fn find(&self, py: Python<'_>, key: Key) -> Lookup<Result<Py<PyAny>, Stored>> {
+        // Under the lock there is only a count to raise; no Python runs.
+        self.cache.get_with(key, |stored| {
+            if let Stored::Other(value) = stored
+                && let Some(own) = value.downcast_ref::<Py<PyAny>>()
+            {
+                return Ok(own.clone_ref(py));
+            }
+            Err(stored.clone())
+        })
+    }
+
+    fn found(&self, py: Python<'_>, found: Result<Py<PyAny>, Stored>) -> PyResult<Py<PyAny>> {
+        found.or_else(|stored| self.value(py, &stored))
     }
 
     fn value(&self, py: Python<'_>, stored: &Stored) -> PyResult<Py<PyAny>> {
@@ -297,8 +316,15 @@ impl LlmCache {
 
 /// About how many bytes a value takes, itself and without what it refers to.
 fn size_of(value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    // The usual ones without a call: what CPython says, but for letters beyond Latin-1.
+    if let Ok(text) = value.cast_exact::<PyString>() {
+        return Ok(49 + text.len()?);
+    }
     if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok(bytes.as_bytes().len());
+        return Ok(33 + bytes.as_bytes().len());
+    }
+    if value.is_none() || value.is_exact_instance_of::<PyInt>() || value.is_exact_instance_of::<PyFloat>() {
+        return Ok(28);
     }
     value.call_method0(intern!(value.py(), "__sizeof__"))?.extract()
 }
@@ -318,14 +344,16 @@ impl LlmCache {
             return Err(to_py(py, &Error::new(ErrorKind::Configuration, message)));
         }
         let (clock, time) = match clock {
-            None => (None, Clock::System(Instant::now())),
+            None => (None, Clock::system()),
             Some(clock) => {
                 let started = clock.call0(py)?.extract(py)?;
-                (Some((clock, started)), Clock::Told(AtomicU64::new(0)))
+                (Some((clock, started)), Clock::told())
             }
         };
         let cache = Arc::new(core::LlmCache::new(settings(&config)?, time));
-        Ok(Self { cache, config: config.unbind(), clock, secrets: [RandomState::new(), RandomState::new()] })
+        let secrets = [RandomState::new(), RandomState::new()];
+        let text_secret = SeedableRandomState::with_seed(RandomState::new().hash_one(0), SharedSeed::global_random());
+        Ok(Self { cache, config: config.unbind(), clock, secrets, text_secret })
     }
 
     /// The value of a key, fresh or stale, or `default`. Counts as a use of it.
@@ -333,12 +361,12 @@ impl LlmCache {
     fn get(&self, py: Python<'_>, key: &Bound<'_, PyAny>, default: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
         self.tell(py)?;
         let key = self.key(key)?;
-        match self.cache.get(key) {
-            Lookup::Hit(stored) => self.value(py, &stored),
-            Lookup::Stale(stored) => {
+        match self.find(py, key) {
+            Lookup::Hit(found) => self.found(py, found),
+            Lookup::Stale(found) => {
                 // Whoever gets it this way was not told to fetch it anew.
                 self.cache.refresh_failed(key);
-                self.value(py, &stored)
+                self.found(py, found)
             }
             Lookup::Miss => Ok(default.unwrap_or_else(|| py.None())),
         }
@@ -350,9 +378,9 @@ impl LlmCache {
     /// then to `set` it or to say `refresh_failed`. `"miss"`: nothing; the value is `None`.
     fn lookup(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<(&'static str, Py<PyAny>)> {
         self.tell(py)?;
-        Ok(match self.cache.get(self.key(key)?) {
-            Lookup::Hit(stored) => ("hit", self.value(py, &stored)?),
-            Lookup::Stale(stored) => ("stale", self.value(py, &stored)?),
+        Ok(match self.find(py, self.key(key)?) {
+            Lookup::Hit(found) => ("hit", self.found(py, found)?),
+            Lookup::Stale(found) => ("stale", self.found(py, found)?),
             Lookup::Miss => ("miss", py.None()),
         })
     }

@@ -1,19 +1,11 @@
 //! What a cache of a language model's answers holds: which requests it takes, how answers are kept small, what they weigh.
 
-use std::{
-    any::Any,
-    mem::size_of,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{any::Any, mem::size_of, sync::Arc, time::Duration};
 
 use http::Version;
 use serde_json::Value;
 
-use super::{Cache, CacheConfig, CacheStats, Flying, Key, Lookup, Ttl};
+use super::{Cache, CacheConfig, CacheStats, Clock, Flying, Key, Lookup, Ttl};
 use crate::{
     call::{Completed, Meta},
     metrics::Metrics,
@@ -37,15 +29,6 @@ impl Default for LlmCacheConfig {
     fn default() -> Self {
         Self { limits: CacheConfig::default(), completions: true, embeddings: true, nonzero_temperature: false }
     }
-}
-
-/// Where an [`LlmCache`] has the time from.
-#[derive(Debug)]
-pub enum Clock {
-    /// The system's monotonic clock, from this moment on.
-    System(Instant),
-    /// Whoever uses the cache, by [`LlmCache::tell`]: nanoseconds.
-    Told(AtomicU64),
 }
 
 /// An answer as it is kept: without the body as it came, the headers and the times.
@@ -194,22 +177,22 @@ impl LlmCache {
 
     /// The time by the cache's clock.
     pub fn now(&self) -> Duration {
-        match &self.clock {
-            Clock::System(start) => start.elapsed(),
-            Clock::Told(nanos) => Duration::from_nanos(nanos.load(Ordering::Relaxed)),
-        }
+        self.clock.now()
     }
 
     /// Tells a [`Clock::Told`] the time. It never goes back.
     pub fn tell(&self, now: Duration) {
-        if let Clock::Told(nanos) = &self.clock {
-            nanos.fetch_max(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        }
+        self.clock.tell(now);
     }
 
     /// Looks something up. See [`Cache::get`].
     pub fn get(&self, key: Key) -> Lookup<Stored> {
         self.cache.get(key, self.now())
+    }
+
+    /// As [`Cache::get_with`].
+    pub fn get_with<R>(&self, key: Key, take: impl FnOnce(&Stored) -> R) -> Lookup<R> {
+        self.cache.get_with(key, self.now(), take)
     }
 
     /// As [`Cache::peek`].
@@ -348,7 +331,7 @@ mod tests {
             raw: bytes::Bytes::from(vec![b'x'; 5000]),
             citations: Vec::new(),
         };
-        let cache = LlmCache::new(LlmCacheConfig::default(), Clock::System(Instant::now()));
+        let cache = LlmCache::new(LlmCacheConfig::default(), Clock::system());
         let completed = Completed { value: response, meta: Meta::default() };
         let key = super::super::KeyBuilder::new("test").finish();
         let kept = cache.keep_answer(key, &completed, "openai");
@@ -358,7 +341,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_not_whole_is_not_kept() {
-        let cache = LlmCache::new(LlmCacheConfig::default(), Clock::Told(AtomicU64::new(0)));
+        let cache = LlmCache::new(LlmCacheConfig::default(), Clock::told());
         let key = super::super::KeyBuilder::new("test").finish();
         for (reason, kept) in [
             (Some(FinishReason::Error), false),

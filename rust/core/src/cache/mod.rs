@@ -15,6 +15,7 @@
 //! assert_eq!(cache.get(key, Duration::from_secs(60)), Lookup::Miss);
 //! ```
 
+mod clock;
 mod expiry;
 mod flight;
 mod key;
@@ -24,13 +25,16 @@ mod single;
 mod store;
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    process,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError},
+    thread,
+    time::{Duration, Instant},
 };
 
+pub use clock::Clock;
 pub use flight::{Flights, Left, Seat};
 pub use key::{Key, KeyBuilder};
-pub use llm::{Answer, Clock, LlmCache, LlmCacheConfig, Stored};
+pub use llm::{Answer, LlmCache, LlmCacheConfig, Stored};
 pub use request_key::{chat_key, embed_key, embed_keys};
 
 pub(crate) use single::Flying;
@@ -129,8 +133,16 @@ const PURGE_STEP: usize = 256;
 /// A thread-safe cache. `V` is cloned for each hit: use something like an `Arc`.
 #[derive(Debug)]
 pub struct Cache<V> {
+    config: CacheConfig,
     store: Mutex<Store<V>>,
+    /// The process that made it.
+    pid: u32,
+    /// What is used instead of it, in a forked child that inherited it locked.
+    instead: OnceLock<Box<Self>>,
 }
+
+/// How long a forked child takes for possible that a lock it inherited is held by somebody who is there.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 impl<V: Clone> Cache<V> {
     /// Bytes that an entry takes besides its value and what the value points to, to be added to weights where
@@ -139,17 +151,49 @@ impl<V: Clone> Cache<V> {
 
     /// An empty cache.
     pub fn new(config: CacheConfig) -> Self {
-        Self { store: Mutex::new(Store::new(config)) }
+        let store = Mutex::new(Store::new(config));
+        Self { config, store, pid: process::id(), instead: OnceLock::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Store<V>> {
-        // Nothing panics half-way through a change, so a poisoned lock guards a sound store.
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some(instead) = self.instead.get() {
+            return instead.lock();
+        }
+        match self.store.try_lock() {
+            Ok(store) => store,
+            // Nothing panics half-way through a change, so a poisoned lock guards a sound store.
+            Err(TryLockError::Poisoned(store)) => store.into_inner(),
+            Err(TryLockError::WouldBlock) => self.wait_for_lock(),
+        }
+    }
+
+    /// The lock is held. If the process forked at the very moment in which another thread held it, it is held for ever in the
+    /// child, where that thread is not: the child then begins with an empty store.
+    #[cold]
+    fn wait_for_lock(&self) -> MutexGuard<'_, Store<V>> {
+        if process::id() == self.pid {
+            return self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            match self.store.try_lock() {
+                Ok(store) => return store,
+                Err(TryLockError::Poisoned(store)) => return store.into_inner(),
+                Err(TryLockError::WouldBlock) => thread::yield_now(),
+            }
+        }
+        self.instead.get_or_init(|| Box::new(Self::new(self.config))).lock()
     }
 
     /// Looks a value up and counts as a use of it.
     pub fn get(&self, key: Key, now: Duration) -> Lookup<V> {
-        let (found, dead) = self.lock().get(key, now);
+        self.get_with(key, now, V::clone)
+    }
+
+    /// As [`Cache::get`], with what `take` makes of the value. It runs under the lock: it is to be as cheap as a clone of an
+    /// `Arc`, and must not call the cache.
+    pub fn get_with<R>(&self, key: Key, now: Duration, take: impl FnOnce(&V) -> R) -> Lookup<R> {
+        let (found, dead) = self.lock().get(key, now, take);
         drop(dead);
         found
     }
@@ -236,5 +280,24 @@ impl<V: Clone> Cache<V> {
     /// their number, under the lock: for tests and inspection.
     pub fn keys(&self) -> Vec<Key> {
         self.lock().keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_nobody_will_open_is_left_behind() {
+        let (now, key) = (Duration::ZERO, KeyBuilder::new("test").finish());
+        // As a forked child sees it: made by another process, and locked by nobody who is here.
+        let cache = Cache { pid: 0, ..Cache::new(CacheConfig::default()) };
+        assert!(cache.insert(key, 1, 1, Ttl::Default, now));
+        assert_eq!(cache.get(key, now), Lookup::Hit(1), "while it is open it is used");
+        let inherited = cache.store.lock();
+        assert_eq!(cache.get(key, now), Lookup::Miss);
+        assert!(cache.insert(key, 2, 1, Ttl::Default, now));
+        drop(inherited);
+        assert_eq!(cache.get(key, now), Lookup::Hit(2), "for good");
     }
 }

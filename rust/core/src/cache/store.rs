@@ -54,6 +54,9 @@ impl<V> Garbage<V> {
 #[derive(Debug)]
 pub(super) struct Store<V> {
     config: CacheConfig,
+    /// The configuration's times in nanoseconds.
+    ttl: u64,
+    stale: u64,
     entries: Slab<Entry<V>>,
     table: HashTable<u32>,
     links: Links,
@@ -75,6 +78,8 @@ impl<V: Clone> Store<V> {
     pub(super) fn new(config: CacheConfig) -> Self {
         Self {
             config,
+            ttl: config.ttl.map_or(NEVER, nanos),
+            stale: nanos(config.stale),
             entries: Slab::new(),
             table: HashTable::new(),
             links: Links::default(),
@@ -101,12 +106,12 @@ impl<V: Clone> Store<V> {
 
     /// When an entry that goes stale then is dead.
     fn dead_at(&self, stale_at: u64) -> u64 {
-        stale_at.saturating_add(nanos(self.config.stale))
+        stale_at.saturating_add(self.stale)
     }
 
     /// A dead entry, if there is one.
     fn dead(&self, now: u64) -> Option<u32> {
-        self.expiry.due(now.checked_sub(nanos(self.config.stale))?)
+        self.expiry.due(now.checked_sub(self.stale)?)
     }
 
     fn living(&self, key: Key, now: u64) -> Option<&Entry<V>> {
@@ -114,13 +119,19 @@ impl<V: Clone> Store<V> {
         (now < self.dead_at(entry.stale_at)).then_some(entry)
     }
 
-    pub(super) fn get(&mut self, key: Key, now: std::time::Duration) -> (Lookup<V>, Option<V>) {
+    /// Looks a value up and gives what `take` makes of it; also a dead value to be dropped.
+    pub(super) fn get<R>(
+        &mut self,
+        key: Key,
+        now: std::time::Duration,
+        take: impl FnOnce(&V) -> R,
+    ) -> (Lookup<R>, Option<V>) {
         let now = self.tick(now);
         let Some(slot) = self.find(key) else {
             self.stats.misses += 1;
             return (Lookup::Miss, None);
         };
-        let stale = nanos(self.config.stale);
+        let stale = self.stale;
         let Some(entry) = self.entries.get_mut(slot as usize) else { return (Lookup::Miss, None) };
         if now >= entry.stale_at.saturating_add(stale) {
             self.stats.misses += 1;
@@ -131,7 +142,7 @@ impl<V: Clone> Store<V> {
         self.links.move_to_back(&mut self.by_use, slot);
         if now >= entry.stale_at {
             self.stats.stale_hits += 1;
-            let value = entry.value.clone();
+            let value = take(&entry.value);
             let refreshing = mem::replace(&mut entry.refreshing, true);
             return (if refreshing { Lookup::Hit(value) } else { Lookup::Stale(value) }, None);
         }
@@ -139,7 +150,7 @@ impl<V: Clone> Store<V> {
             entry.stale_at = self.expiry.renew(slot, now);
         }
         self.stats.hits += 1;
-        (Lookup::Hit(entry.value.clone()), None)
+        (Lookup::Hit(take(&entry.value)), None)
     }
 
     pub(super) fn peek(&self, key: Key, now: std::time::Duration) -> Option<V> {
@@ -165,7 +176,7 @@ impl<V: Clone> Store<V> {
             garbage.add(self.take(slot));
         }
         let ttl = match ttl {
-            Ttl::Default => self.config.ttl.map_or(NEVER, nanos),
+            Ttl::Default => self.ttl,
             Ttl::Never => NEVER,
             Ttl::For(time) => nanos(time),
         };
