@@ -247,10 +247,10 @@ __all__ = [
     "UsageEvent",
     "__version__",
     "apply_cache_control",
-    "reciprocal_rank_fusion",
-    "recommend_model",
     "count_tokens_if_needed",
     "estimate_tokens",
+    "reciprocal_rank_fusion",
+    "recommend_model",
     "tool",
     "traceparent_header",
 ]
