@@ -11,7 +11,7 @@ use pyo3::{
     exceptions::PyUnicodeEncodeError,
     intern,
     prelude::*,
-    types::{PyBytes, PyDict, PyString},
+    types::{PyBytes, PyDict, PyString, PyTuple},
 };
 
 use crate::{
@@ -235,7 +235,7 @@ impl Tokenizer {
     ///
     /// Raises `InvalidRequestError` if `max_tokens` is 0, if `overlap` is not smaller than `max_tokens`, or if a single
     /// character has more tokens than that.
-    #[pyo3(signature = (text, max_tokens, overlap=None))]
+    #[pyo3(signature = (text, max_tokens, overlap=None), text_signature = "($self, text, max_tokens, overlap=0)")]
     fn split<'py>(
         &self,
         text: &Bound<'py, PyString>,
@@ -341,9 +341,9 @@ impl Tokenizer {
         PyString::new(py, self.name()).hash()
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Vec<String>)> {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let (maker, argument) = slf.get().origin();
-        Ok((slf.get_type().getattr(maker)?, argument.into_iter().map(str::to_owned).collect()))
+        Ok((slf.get_type().getattr(maker)?, PyTuple::new(slf.py(), argument)?))
     }
 
     fn __repr__(&self) -> String {
