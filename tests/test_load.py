@@ -29,7 +29,7 @@ async def test_200_in_a_row_and_100_at_once_over_one_http2_connection(provider_n
 
 
 async def test_the_first_100_at_once_over_one_http2_connection():
-    with Simulator(tls=True, ttft=0.05) as sim:
+    with Simulator(tls=True, ttft=1.0) as sim:  # long enough for all to be there before the first is answered
         llm = sim.provider(tls=True)
         await asyncio.gather(*(llm.complete("hi") for _ in range(100)))
         assert (sim.stats().connections, sim.stats().max_in_flight) == (1, 100)
