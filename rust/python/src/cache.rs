@@ -253,14 +253,22 @@ impl LlmCache {
         Ok(())
     }
 
+    // Inline, because a key that goes through memory costs as much as the look-up.
+    #[inline(always)]
     fn key(&self, key: &Bound<'_, PyAny>) -> PyResult<Key> {
         if let Ok(text) = key.cast_exact::<PyString>()
             && let Ok(utf8) = text.to_str()
         {
-            let half = |number: u64| u128::from(number);
-            let (python, ours) = (text.hash()?.cast_unsigned() as u64, self.text_secret.hash_one(utf8.as_bytes()));
-            return Ok(Key::from_bytes((half(python) | half(ours) << 64).to_le_bytes()));
+            return Ok(Key::from_halves(
+                text.hash()?.cast_unsigned() as u64,
+                self.text_secret.hash_one(utf8.as_bytes()),
+            ));
         }
+        self.unusual_key(key)
+    }
+
+    #[cold]
+    fn unusual_key(&self, key: &Bound<'_, PyAny>) -> PyResult<Key> {
         if let Ok(key) = key.cast::<CacheKey>() {
             return Ok(key.get().0);
         }
@@ -272,31 +280,31 @@ impl LlmCache {
         }
         let mut written = Vec::new();
         write_key(&mut written, key, 0)?;
-        let mut bytes = [0; 16];
-        let halves = self.secrets.each_ref().map(|secret| {
+        let [low, high] = self.secrets.each_ref().map(|secret| {
             let mut hasher = secret.build_hasher();
             hasher.write(&written);
-            hasher.finish().to_le_bytes()
+            hasher.finish()
         });
-        bytes.iter_mut().zip(halves.as_flattened()).for_each(|(to, from)| *to = *from);
-        Ok(Key::from_bytes(bytes))
+        Ok(Key::from_halves(low, high))
     }
 
-    /// What is found: a value of the caller's own as such, anything else as it is kept.
-    fn find(&self, py: Python<'_>, key: Key) -> Lookup<Result<Py<PyAny>, Stored>> {
+    /// Looks up a value of the caller's own; `None` in place of what is of another kind.
+    #[inline(always)]
+    fn find(&self, py: Python<'_>, key: Key) -> Lookup<Option<Py<PyAny>>> {
         // Under the lock there is only a count to raise; no Python runs.
-        self.cache.get_with(key, |stored| {
-            if let Stored::Other(value) = stored
-                && let Some(own) = value.downcast_ref::<Py<PyAny>>()
-            {
-                return Ok(own.clone_ref(py));
-            }
-            Err(stored.clone())
+        self.cache.get_with(key, |stored| match stored {
+            Stored::Other(value) => value.downcast_ref::<Py<PyAny>>().map(|own| own.clone_ref(py)),
+            _ => None,
         })
     }
 
-    fn found(&self, py: Python<'_>, found: Result<Py<PyAny>, Stored>) -> PyResult<Py<PyAny>> {
-        found.or_else(|stored| self.value(py, &stored))
+    /// What was found; an answer or a vector is made into a Python object only now.
+    #[inline(always)]
+    fn found(&self, py: Python<'_>, key: Key, own: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+        match own {
+            Some(own) => Ok(own),
+            None => self.cache.peek(key).map_or_else(|| Ok(py.None()), |stored| self.value(py, &stored)),
+        }
     }
 
     fn value(&self, py: Python<'_>, stored: &Stored) -> PyResult<Py<PyAny>> {
@@ -362,11 +370,11 @@ impl LlmCache {
         self.tell(py)?;
         let key = self.key(key)?;
         match self.find(py, key) {
-            Lookup::Hit(found) => self.found(py, found),
+            Lookup::Hit(found) => self.found(py, key, found),
             Lookup::Stale(found) => {
                 // Whoever gets it this way was not told to fetch it anew.
                 self.cache.refresh_failed(key);
-                self.found(py, found)
+                self.found(py, key, found)
             }
             Lookup::Miss => Ok(default.unwrap_or_else(|| py.None())),
         }
@@ -378,9 +386,10 @@ impl LlmCache {
     /// then to `set` it or to say `refresh_failed`. `"miss"`: nothing; the value is `None`.
     fn lookup(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<(&'static str, Py<PyAny>)> {
         self.tell(py)?;
-        Ok(match self.find(py, self.key(key)?) {
-            Lookup::Hit(found) => ("hit", self.found(py, found)?),
-            Lookup::Stale(found) => ("stale", self.found(py, found)?),
+        let key = self.key(key)?;
+        Ok(match self.find(py, key) {
+            Lookup::Hit(found) => ("hit", self.found(py, key, found)?),
+            Lookup::Stale(found) => ("stale", self.found(py, key, found)?),
             Lookup::Miss => ("miss", py.None()),
         })
     }

@@ -27,6 +27,12 @@ impl Key {
         Self([bits as u64, (bits >> 64) as u64])
     }
 
+    /// The key of two halves, each of which is a good hash by itself and has nothing to do with the other.
+    #[inline]
+    pub fn from_halves(low: u64, high: u64) -> Self {
+        Self([low, high])
+    }
+
     /// The key as bytes, to store it elsewhere.
     pub fn to_bytes(self) -> [u8; 16] {
         let [low, high] = self.0;
