@@ -245,7 +245,13 @@ impl LlmCache {
     }
 
     /// Tells the cache what a clock of the caller's own says.
+    #[inline(always)]
     pub(crate) fn tell(&self, py: Python<'_>) -> PyResult<()> {
+        if self.clock.is_some() { self.ask_clock(py) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn ask_clock(&self, py: Python<'_>) -> PyResult<()> {
         if let Some((clock, started)) = &self.clock {
             let now: f64 = clock.call0(py)?.extract(py)?;
             self.cache.tell(Duration::try_from_secs_f64(now - started).unwrap_or_default());
