@@ -122,7 +122,7 @@ fn refresh_chat(route: &Route, request: &ChatRequest, key: Key, cache: &Arc<LlmC
 /// Asks for what [`recall_chat`] did not find. Must run on the I/O thread.
 ///
 /// # Errors
-/// As [`super::chat`].
+/// Any [`ErrorKind`](crate::ErrorKind); the error names the provider and tells how many requests were sent.
 pub async fn ask_chat(route: Route, request: ChatRequest, place: Chat) -> Result<Completed<Response>, Error> {
     let Some(key) = place.0 else {
         return super::unary::chat(&route, request).await.map_err(|error| route.endpoint.named(error));
@@ -184,6 +184,9 @@ fn landed(route: &Route, request: &ChatRequest, key: Key) -> Option<Arc<Answer>>
 
 /// As [`ask_chat`], for a stream. It makes its own request: another caller's stream may be read slowly, and the first token
 /// must not wait for the end of another's. It is kept if it ends whole.
+///
+/// Events go to `sender` as they come, and its end is the last thing it is told. A failure before the first event was handed
+/// over is tried again; after it, never: the request would be billed twice and the text would come twice.
 pub async fn ask_stream(route: Route, request: ChatRequest, place: Chat, sender: Sender) {
     let landed = place.0.and_then(|key| landed(&route, &request, key));
     if let Some(answer) = landed {
@@ -324,7 +327,8 @@ fn recalled(elapsed: Duration) -> Meta {
 /// thread.
 ///
 /// # Errors
-/// As [`super::embed`]; [`Error::embedded`] also holds the vectors that were known.
+/// As [`ask_chat`]. When a batch fails for good the others are stopped; [`Error::embedded`] holds the vectors that had come,
+/// and those that were known.
 pub async fn ask_embed(route: Route, request: EmbedRequest, texts: Texts) -> Result<Completed<Embeddings>, Error> {
     if texts.keys.is_empty() {
         return super::embed::embed(&route, request).await.map_err(|error| route.endpoint.named(error));

@@ -15,7 +15,7 @@ use crate::{
 /// Batches under way at once, for one call.
 const AT_ONCE: usize = 4;
 
-/// Embeds texts, by the provider itself. As [`super::embed`].
+/// Embeds texts, by the provider itself. As [`super::ask_embed`].
 pub(super) async fn embed(route: &Route, request: EmbedRequest) -> Result<Completed<Embeddings>, Error> {
     let wire = route.endpoint.wire.clone();
     let Some(limits) = wire.embed_limits() else {

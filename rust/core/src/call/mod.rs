@@ -25,7 +25,7 @@ pub use endpoint::{Endpoint, EndpointConfig};
 pub use queue::{Next, Outcome, Progress, Receiver, Sender, queue};
 pub use resource::{ask, count_tokens, list_models};
 pub use retry::RetryPolicy;
-pub use route::{Route, chat, embed, stream};
+pub use route::Route;
 pub(crate) use timeouts::Clock;
 pub use timeouts::Timeouts;
 pub use unary::status_error;

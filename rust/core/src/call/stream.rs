@@ -24,7 +24,7 @@ use crate::{
 /// How much of an answer is kept to show in an error.
 const EXCERPT: usize = 1024;
 
-/// A streamed chat call, by the provider itself. As [`super::stream`], but for the end, which the caller tells.
+/// A streamed chat call, by the provider itself. As [`super::ask_stream`], but for the end, which the caller tells.
 pub(super) async fn stream(route: &Route, request: ChatRequest, sender: &Sender) -> Result<Completed<Response>, Error> {
     let endpoint = &route.endpoint;
     let estimate = route.estimate(&request);

@@ -24,7 +24,7 @@ use crate::{
 /// The largest answer that is read whole.
 const MAX_BODY: usize = 512 << 20;
 
-/// A chat call, by the provider itself. As [`super::chat`].
+/// A chat call, by the provider itself. As [`super::ask_chat`].
 pub(super) async fn chat(route: &Route, request: ChatRequest) -> Result<Completed<Response>, Error> {
     let estimate = route.estimate(&request);
     let outgoing = encode(&route.endpoint, request).await?;
