@@ -50,9 +50,9 @@ pub(super) fn chat(wire: &OpenAi, request: &ChatRequest) -> Result<Encoded, Erro
         body.field("reasoning_effort", effort);
     }
     if let Some(format) = &options.response_format {
-        body.object("response_format", |o| write_format(o, format));
+        body.object("response_format", |o| write_format(o, format, Shape::Nested));
     }
-    write_tools(&mut body, options)?;
+    write_tools(&mut body, options, Shape::Nested)?;
     body.close();
     Ok(Encoded { path: wire.path(&request.model, "chat/completions"), body: out.into() })
 }
@@ -66,6 +66,11 @@ fn check(wire: &OpenAi, options: &Options) -> Result<(), Error> {
     if options.user.is_some() && wire.user_field.is_none() {
         return Err(unsupported(wire.name, "user", "leave it out: the server refuses requests that have it"));
     }
+    check_common(wire, options)
+}
+
+/// Refuses what neither OpenAI's chat format nor its Responses API has a field for.
+pub(super) fn check_common(wire: &OpenAi, options: &Options) -> Result<(), Error> {
     if options.cached_content.is_some() {
         let instead = "equal beginnings of prompts are cached by themselves; prompt_cache_key helps";
         return Err(unsupported(wire.name, "cached_content", instead));
@@ -87,14 +92,33 @@ fn check(wire: &OpenAi, options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-fn write_format(format: &mut ObjectWriter<'_>, wanted: &ResponseFormat) {
+/// Where the fields of a function or a schema stand: OpenAI's two formats differ in nothing else there.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Shape {
+    /// In an object of their own, beside the type (chat completions).
+    Nested,
+    /// Beside the type (Responses).
+    Flat,
+}
+
+impl Shape {
+    fn write(self, object: &mut ObjectWriter<'_>, key: &str, fill: impl FnOnce(&mut ObjectWriter<'_>)) {
+        match self {
+            Self::Nested => object.object(key, fill),
+            Self::Flat => fill(object),
+        }
+    }
+}
+
+/// The form of the answer.
+pub(super) fn write_format(format: &mut ObjectWriter<'_>, wanted: &ResponseFormat, shape: Shape) {
     match wanted {
         ResponseFormat::Text => format.field("type", "text"),
         ResponseFormat::Json => format.field("type", "json_object"),
         ResponseFormat::Schema { name, schema, strict, fit } => {
             let fitted = fitted(schema, *fit && *strict != Some(false));
             format.field("type", "json_schema");
-            format.object("json_schema", |o| {
+            shape.write(format, "json_schema", |o| {
                 o.field("name", &schema_name(name));
                 o.field("schema", fitted.as_ref().unwrap_or(schema));
                 o.optional("strict", fitted.as_ref().map(|_| true).or(*strict));
@@ -104,13 +128,13 @@ fn write_format(format: &mut ObjectWriter<'_>, wanted: &ResponseFormat) {
 }
 
 /// The tools and how to use them. Without tools the other two mean nothing and are refused by OpenAI.
-fn write_tools(body: &mut ObjectWriter<'_>, options: &Options) -> Result<(), Error> {
+pub(super) fn write_tools(body: &mut ObjectWriter<'_>, options: &Options, shape: Shape) -> Result<(), Error> {
     if options.tools.is_empty() && !options.extra.contains_key("tools") {
         return Ok(());
     }
     if !options.tools.is_empty() {
         body.array("tools", &options.tools, |out, tool| {
-            write_tool(out, tool);
+            write_tool(out, tool, shape);
             Ok(())
         })?;
     }
@@ -120,7 +144,7 @@ fn write_tools(body: &mut ObjectWriter<'_>, options: &Options) -> Result<(), Err
         Some(ToolChoice::Required) => body.field("tool_choice", "required"),
         Some(ToolChoice::Named(name)) => body.object("tool_choice", |o| {
             o.field("type", "function");
-            o.object("function", |o| o.field("name", name));
+            shape.write(o, "function", |o| o.field("name", name));
         }),
         None => {}
     }
@@ -129,12 +153,12 @@ fn write_tools(body: &mut ObjectWriter<'_>, options: &Options) -> Result<(), Err
 }
 
 /// The schema as strict mode takes it, if it may be changed and can be.
-pub(super) fn fitted(schema: &Value, may: bool) -> Option<Value> {
+fn fitted(schema: &Value, may: bool) -> Option<Value> {
     if may { fit::fit(schema, fit::Dialect::OpenAi) } else { None }
 }
 
 /// A schema's name as OpenAI takes it: at most 64 letters, digits, `_` and `-`.
-pub(super) fn schema_name(name: &str) -> Cow<'_, str> {
+fn schema_name(name: &str) -> Cow<'_, str> {
     let takes = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if (1..=64).contains(&name.len()) && name.chars().all(takes) {
         return name.into();
@@ -143,13 +167,13 @@ pub(super) fn schema_name(name: &str) -> Cow<'_, str> {
     if plain.is_empty() { "response".into() } else { plain.into() }
 }
 
-fn write_tool(out: &mut Vec<u8>, tool: &Tool) {
+fn write_tool(out: &mut Vec<u8>, tool: &Tool, shape: Shape) {
     if let Some(raw) = &tool.raw {
         return write(out, raw);
     }
     let mut item = ObjectWriter::new(out);
     item.field("type", "function");
-    item.object("function", |o| {
+    shape.write(&mut item, "function", |o| {
         o.field("name", &tool.name);
         o.optional("description", tool.description.as_ref());
         // A tool without parameters says so by having none.

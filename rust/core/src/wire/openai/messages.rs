@@ -239,13 +239,7 @@ fn write_part(wire: &OpenAi, out: &mut Vec<u8>, part: &Part, mark: Option<&Cache
                 }
             });
         }
-        Part::Audio { media: Media::Base64 { media_type, data } } => {
-            item.field("type", "input_audio");
-            item.object("input_audio", |o| {
-                o.field("data", data);
-                o.field("format", audio_format(media_type));
-            });
-        }
+        Part::Audio { media: Media::Base64 { media_type, data } } => write_sound(&mut item, media_type, data),
         Part::Audio { .. } => return refuse("sound by URL or file id; give its bytes"),
         Part::Refusal { text } => {
             item.field("type", "refusal");
@@ -260,8 +254,17 @@ fn write_part(wire: &OpenAi, out: &mut Vec<u8>, part: &Part, mark: Option<&Cache
     Ok(())
 }
 
+/// A sound whose bytes are here.
+pub(super) fn write_sound(item: &mut ObjectWriter<'_>, media_type: &str, data: &str) {
+    item.field("type", "input_audio");
+    item.object("input_audio", |o| {
+        o.field("data", data);
+        o.field("format", audio_format(media_type));
+    });
+}
+
 /// `wav` for `audio/wav` and its other spellings, `mp3` for `audio/mpeg`.
-pub(super) fn audio_format(media_type: &str) -> &str {
+fn audio_format(media_type: &str) -> &str {
     let subtype = media_type.rsplit('/').next().unwrap_or_default();
     match subtype.strip_prefix("x-").unwrap_or(subtype) {
         "mpeg" | "mpeg3" => "mp3",

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use crate::{
     error::Error,
-    model::{ChatRequest, Media, Message, Options, Part, Reasoning, ResponseFormat, Role, Tool, ToolChoice},
+    model::{ChatRequest, Media, Message, Options, Part, Reasoning, Role},
     wire::{
         Encoded,
         body::{ObjectWriter, unsupported, write},
-        common::effort_of,
         openai::{
             OpenAi,
-            encode::{fitted, schema_name, thinks},
-            messages::{Address, audio_format, estimate},
+            encode::{Shape, check_common, thinks, write_format, write_tools},
+            messages::{Address, estimate, write_sound},
         },
     },
 };
@@ -45,9 +44,9 @@ pub(super) fn chat(wire: &OpenAi, request: &ChatRequest) -> Result<Encoded, Erro
         body.field("include", &["reasoning.encrypted_content"]);
     }
     if let Some(format) = &options.response_format {
-        body.merged("text", |text| text.object("format", |o| write_format(o, format)));
+        body.merged("text", |text| text.object("format", |o| write_format(o, format, Shape::Flat)));
     }
-    write_tools(&mut body, options)?;
+    write_tools(&mut body, options, Shape::Flat)?;
     body.close();
     Ok(Encoded { path: "/responses".to_owned(), body: out.into() })
 }
@@ -71,78 +70,7 @@ fn check(wire: &OpenAi, options: &Options) -> Result<(), Error> {
     if options.frequency_penalty.is_some() {
         return refused("frequency_penalty", chat);
     }
-    if options.cached_content.is_some() {
-        return refused(
-            "cached_content",
-            "equal beginnings of prompts are cached by themselves; prompt_cache_key helps",
-        );
-    }
-    if let Some(Reasoning::Budget(budget)) = options.reasoning {
-        let instead = format!("give an effort; the nearest is reasoning=\"{}\"", effort_of(budget));
-        let error = unsupported(wire.name, "a reasoning budget in tokens", &instead);
-        return Err(error.with_param("reasoning".to_owned()));
-    }
-    let has_tools = !options.tools.is_empty() || options.extra.contains_key("tools");
-    if options.tool_choice == Some(ToolChoice::Required) && !has_tools {
-        return Err(Error::invalid("tool_choice is \"required\", but there are no tools").with_provider(wire.name));
-    }
-    Ok(())
-}
-
-fn write_format(format: &mut ObjectWriter<'_>, wanted: &ResponseFormat) {
-    match wanted {
-        ResponseFormat::Text => format.field("type", "text"),
-        ResponseFormat::Json => format.field("type", "json_object"),
-        ResponseFormat::Schema { name, schema, strict, fit } => {
-            let fitted = fitted(schema, *fit && *strict != Some(false));
-            format.field("type", "json_schema");
-            format.field("name", &schema_name(name));
-            format.field("schema", fitted.as_ref().unwrap_or(schema));
-            format.optional("strict", fitted.as_ref().map(|_| true).or(*strict));
-        }
-    }
-}
-
-fn write_tools(body: &mut ObjectWriter<'_>, options: &Options) -> Result<(), Error> {
-    if options.tools.is_empty() && !options.extra.contains_key("tools") {
-        return Ok(());
-    }
-    if !options.tools.is_empty() {
-        body.array("tools", &options.tools, |out, tool| {
-            write_tool(out, tool);
-            Ok(())
-        })?;
-    }
-    match &options.tool_choice {
-        Some(ToolChoice::Auto) => body.field("tool_choice", "auto"),
-        Some(ToolChoice::None) => body.field("tool_choice", "none"),
-        Some(ToolChoice::Required) => body.field("tool_choice", "required"),
-        Some(ToolChoice::Named(name)) => body.object("tool_choice", |o| {
-            o.field("type", "function");
-            o.field("name", name);
-        }),
-        None => {}
-    }
-    body.optional("parallel_tool_calls", options.parallel_tool_calls);
-    Ok(())
-}
-
-fn write_tool(out: &mut Vec<u8>, tool: &Tool) {
-    if let Some(raw) = &tool.raw {
-        return write(out, raw);
-    }
-    let mut item = ObjectWriter::new(out);
-    item.field("type", "function");
-    item.field("name", &tool.name);
-    item.optional("description", tool.description.as_ref());
-    let fitted = fitted(&serde_json::Value::Object(tool.parameters.clone()), tool.fit && tool.strict == Some(true));
-    match fitted {
-        Some(fitted) => item.field("parameters", &fitted),
-        None => item.optional("parameters", (!tool.parameters.is_empty()).then_some(&tool.parameters)),
-    }
-    item.optional("strict", tool.strict);
-    tool.extra.iter().for_each(|(key, value)| item.field(key, value));
-    item.close();
+    check_common(wire, options)
 }
 
 /// Writes the field `input`.
@@ -276,13 +204,7 @@ fn write_part(wire: &OpenAi, out: &mut Vec<u8>, part: &Part, by_model: bool) -> 
                 }
             }
         }
-        Part::Audio { media: Media::Base64 { media_type, data } } => {
-            item.field("type", "input_audio");
-            item.object("input_audio", |o| {
-                o.field("data", data);
-                o.field("format", audio_format(media_type));
-            });
-        }
+        Part::Audio { media: Media::Base64 { media_type, data } } => write_sound(&mut item, media_type, data),
         Part::Audio { .. } => return refuse("sound by URL or file id; give its bytes"),
         Part::ToolResult { .. } => return refuse("tool result inside a tool result"),
         _ => return refuse("tool call or thinking inside a tool result"),
@@ -296,7 +218,7 @@ mod tests {
     use super::*;
     use crate::{
         error::ErrorKind,
-        model::ToolCall,
+        model::{ResponseFormat, Tool, ToolCall, ToolChoice},
         wire::common::tests::{ask, call, conversation, object, parts, result},
     };
     use serde_json::{Value, json};
@@ -408,6 +330,7 @@ mod tests {
             Options { presence_penalty: Some(1.0), ..Options::default() },
             Options { frequency_penalty: Some(1.0), ..Options::default() },
             Options { reasoning: Some(Reasoning::Budget(100)), ..Options::default() },
+            Options { reasoning: Some(Reasoning::On), ..Options::default() },
         ] {
             let error = chat(&OpenAi::default(), &ask(options)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported);
