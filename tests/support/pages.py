@@ -1,0 +1,61 @@
+"""Reads the tables of a Markdown page, and compares what a request holds with what a page says of it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+CODE = re.compile(r"`([^`]+)`")
+ANYTHING = "…"
+
+
+def section(text, heading):
+    """What stands under a heading, up to the next one."""
+    lines, inside, fenced = [], False, False
+    for line in text.splitlines():
+        fenced ^= line.startswith("```")
+        if line.startswith("#") and not fenced:
+            inside = line.lstrip("#").strip() == heading
+        elif inside:
+            lines.append(line)
+    assert lines, f"there is no section {heading!r}"
+    return "\n".join(lines)
+
+
+def table(text, heading):
+    """The first table of a section, a dict for each row by the names of the columns."""
+    lines = [line for line in section(text, heading).splitlines() if line.startswith("|")]
+    rows = [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert len(rows) > 2, f"there is no table under {heading!r}"
+    head, _, *body = rows
+    assert all(len(row) == len(head) for row in body), f"a row under {heading!r} has too few or too many cells"
+    return [dict(zip(head, row, strict=True)) for row in body]
+
+
+def code(cell):
+    """The pieces of code in a cell."""
+    return CODE.findall(cell)
+
+
+def patch(base, now):
+    """What `now` has that `base` has not, as a JSON merge patch (RFC 7396)."""
+    if not (isinstance(base, dict) and isinstance(now, dict)):
+        return now
+    changed = {key: patch(base.get(key), value) for key, value in now.items() if base.get(key, ANYTHING) != value}
+    return {**changed, **{key: None for key in base if key not in now}}
+
+
+def fits(said, found):
+    """Whether JSON is as a page says, where an ellipsis stands for anything."""
+    if said == ANYTHING:
+        return True
+    if isinstance(said, dict) and isinstance(found, dict):
+        return said.keys() == found.keys() and all(fits(value, found[key]) for key, value in said.items())
+    if isinstance(said, list) and isinstance(found, list):
+        return len(said) == len(found) and all(map(fits, said, found))
+    return type(said) is type(found) and said == found
+
+
+def shown(value):
+    """JSON as pages write it."""
+    return json.dumps(value, ensure_ascii=False)

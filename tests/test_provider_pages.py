@@ -1,0 +1,419 @@
+"""The pages of the providers cannot lie: each row of each table in docs/providers is tried.
+
+A row of options holds an example and what is sent because of it: the JSON that it adds to the body (`…` is anything), a
+header (`name: value`), a path (`POST /path`), nothing, or the error that it raises.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import pathlib
+import re
+
+import pytest
+
+import edgequake_llm
+from edgequake_llm import (
+    AnthropicProvider,
+    APIStatusError,
+    CachePromptConfig,
+    ChatMessage,
+    CompletionOptions,
+    ContentPart,
+    GeminiProvider,
+    HTTPConfig,
+    LLMError,
+    OllamaProvider,
+    OpenAIProvider,
+    Provider,
+    RetryPolicy,
+    UnsupportedOption,
+    _core,
+)
+from edgequake_llm.providers._base import _retry_policy, _timeouts
+from support.pages import code, fits, patch, section, shown, table
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+NAMES = {name: getattr(edgequake_llm, name) for name in edgequake_llm.__all__}
+
+# The page, whose it is, which of its APIs (a suffix of headings, and settings), by the name that tests are shown under.
+PAGES = {
+    "openai": ("openai.md", OpenAIProvider, "chat completions", {}),
+    "responses": ("openai.md", OpenAIProvider, "Responses", {"api": "responses"}),
+    "anthropic": ("anthropic.md", AnthropicProvider, "", {}),
+    "gemini": ("gemini.md", GeminiProvider, "", {}),
+    "ollama": ("ollama.md", OllamaProvider, "", {}),
+}
+
+# How the pages call the types of the annotations.
+TYPES = {
+    "int": "`int`",
+    "float": "`float`",
+    "str": "`str`",
+    "bool": "`bool`",
+    "str | Sequence[str]": "`str` or a list of them",
+    "Sequence[ToolLike]": "list of [tools](../tools.md)",
+    "ToolChoice": "`str` or a tool",
+    "Format": "`str`, schema or [type](../structured-output.md)",
+    "str | bool | int | Mapping[str, Any]": "`str`, `bool`, `int` or `dict`",
+    "Mapping[str, Any]": "`dict`",
+    "Mapping[str, str]": "`dict`",
+    "Seconds | Timeouts": "seconds or `Timeouts`",
+    "RetryPolicy | int": "`RetryPolicy` or `int`",
+    "HTTPConfig": "`HTTPConfig`",
+    "CachePromptConfig | bool": "`CachePromptConfig` or `bool`",
+    "Literal['chat', 'responses']": '`"chat"` or `"responses"`',
+}
+
+CALL_FIELDS = {
+    name: kind for name, kind in CompletionOptions.__annotations__.items() if name in CompletionOptions.__match_args__
+}
+
+
+def fields_of(file, kind):
+    """The names and annotations of a class that is there for type checkers only."""
+    tree = ast.parse((ROOT / "python/edgequake_llm" / file).read_text())
+    found = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == kind)
+    return {node.target.id: ast.unparse(node.annotation) for node in found.body if isinstance(node, ast.AnnAssign)}
+
+
+DEFAULTS = {
+    **{name: kept.default for name, kept in inspect.signature(Provider._set_up).parameters.items()},
+    "api": inspect.signature(OpenAIProvider).parameters["api"].default,
+    "timeout": _timeouts(None),
+    "retry": _retry_policy(None),
+    "http": HTTPConfig(),
+}
+EMBED_FIELDS = fields_of("_options.py", "EmbedFields")
+SETTINGS = {"api_key": "str | None", **fields_of("providers/_base.py", "Settings")}
+
+
+def read(name):
+    return (ROOT / "docs/providers" / PAGES[name][0]).read_text()
+
+
+def heading(name, what):
+    suffix = PAGES[name][2]
+    return f"{what}: {suffix}" if suffix else what
+
+
+def grouped(rows, column):
+    """Rows with the first cell of each group filled in."""
+    last = ""
+    for row in rows:
+        last = row[column] or last
+        yield {**row, column: last}
+
+
+def all_rows(what, column, names=PAGES):
+    return list(each_row(what, column, names))
+
+
+def each_row(what, column, names):
+    for name in names:
+        rows = table(read(name), heading(name, what) if what == "Options of a call" else what)
+        for row in grouped(rows, column):
+            yield pytest.param(name, row, id=f"{name}-{code(row[column])[0]}-{' '.join(code(row['example']))[:50]}")
+
+
+def make(name, sim, **settings):
+    _, kind, _, own = PAGES[name]
+    settings = {"base_url": sim.base_url(kind.__dict__["wire"]), **own, **settings}
+    return kind(settings.pop("api_key", "key"), **settings)
+
+
+def given(cell):
+    """The keyword arguments that an example holds."""
+    return eval(f"dict({', '.join(code(cell))})", dict(NAMES))
+
+
+class Sent:
+    """The last request that a simulator saw, or the error that kept it from being sent."""
+
+    def __init__(self, sim, call):
+        self.error, self.body, self.headers, self.path = None, None, {}, None
+        before = sim.stats().requests
+        try:
+            call()
+        except APIStatusError:
+            assert sim.stats().requests > before
+        except LLMError as error:
+            self.error = error
+            assert sim.stats().requests == before, error
+            return
+        request = sim.requests()[-1]
+        self.body = json.loads(request["body"])
+        self.headers = request["headers"]
+        self.path = f"{request['method']} {request['path']}"
+
+
+def check(says, base, now):
+    """What a cell says of a request, beside the same one without the option."""
+    words = code(says)
+    if now.error is not None:
+        assert words[:1] == [type(now.error).__name__], f"it raises {now.error!r}"
+        return
+    assert base.body is not None
+    added = patch(base.body, now.body)
+    stated = [json.loads(word) for word in words if word.startswith("{")]
+    if stated:
+        assert fits(stated[0], added), f"what is sent is `{shown(added)}`"
+    else:
+        assert added == {}, f"what is sent is `{shown(added)}`"
+    others = [word for word in words if re.match(r"POST /|[a-z-]+: ", word)]
+    for word in others:
+        if word.startswith("POST "):
+            assert now.path == word
+            assert base.path != word
+        else:
+            header, value = word.split(": ", 1)
+            assert now.headers[header] == value
+            assert base.headers.get(header) != value
+    if not stated and not others:
+        assert says.startswith("nothing"), says
+        assert now.path == base.path
+        assert now.headers == base.headers
+
+
+# ---- options of a call
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_option_of_a_call_has_its_row_and_type(name):
+    rows = list(grouped(table(read(name), heading(name, "Options of a call")), "option"))
+    assert list(dict.fromkeys(code(row["option"])[0] for row in rows)) == list(CALL_FIELDS)
+    for row in rows:
+        if row["type"]:
+            kind = CALL_FIELDS[code(row["option"])[0]].removesuffix(" | None")
+            assert row["type"] == TYPES[kind]
+    assert all(getattr(CompletionOptions, option) is None for option in CALL_FIELDS), "the pages say so"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_call_without_options_sends_what_the_page_shows(name, sim):
+    stated = re.search(r"```json\n(.*?)```", section(read(name), heading(name, "Options of a call")), re.DOTALL)[1]
+    llm = make(name, sim)
+    assert Sent(sim, lambda: llm.sync.complete("Hi")).body == json.loads(stated)
+
+
+@pytest.mark.parametrize(("name", "row"), all_rows("Options of a call", "option"))
+def test_an_option_of_a_call_is_sent_as_its_row_says(name, row, sim):
+    [option] = code(row["option"])
+    fields = given(row["example"])
+    assert option in fields
+    llm = make(name, sim)
+    rest = {key: value for key, value in fields.items() if key != option}
+    now = Sent(sim, lambda: llm.sync.complete("Hi", **fields))
+    base = Sent(sim, lambda: llm.sync.complete("Hi", **rest))
+    if base.error is not None:  # What `drop_unsupported` is for.
+        base = Sent(sim, lambda: llm.sync.complete("Hi"))
+    check(row["what is sent"], base, now)
+    if isinstance(now.error, UnsupportedOption):
+        lenient = Sent(sim, lambda: llm.sync.complete("Hi", **fields, drop_unsupported=True))
+        if "drop_unsupported" in row["what is sent"]:
+            assert lenient.body == base.body
+        else:
+            assert isinstance(lenient.error, UnsupportedOption)
+        return
+    if now.error is None:  # The same for a stream.
+        streamed = (
+            [json.loads(llm._core.encode("Hi", None, kept, stream=True)[1]) for kept in ({}, rest, fields)]
+            if option != "drop_unsupported"
+            else None
+        )
+        if streamed:
+            assert patch(streamed[1], streamed[2]) == patch(base.body, now.body)
+
+
+# ---- options of embed
+
+EMBED = [name for name in PAGES if name not in {"responses", "anthropic"}]
+
+
+@pytest.mark.parametrize("name", EMBED)
+def test_every_option_of_embed_has_its_row_and_type(name):
+    rows = list(grouped(table(read(name), "Options of `embed`"), "option"))
+    assert list(dict.fromkeys(code(row["option"])[0] for row in rows)) == list(EMBED_FIELDS)
+    for row in rows:
+        assert row["type"] in {TYPES[EMBED_FIELDS[code(row["option"])[0]].removesuffix(" | None")], ""}
+
+
+@pytest.mark.parametrize(("name", "row"), all_rows("Options of `embed`", "option", EMBED))
+def test_an_option_of_embed_is_sent_as_its_row_says(name, row, sim):
+    llm = make(name, sim)
+    base = Sent(sim, lambda: llm.sync.embed(["Hi"]))
+    now = Sent(sim, lambda: llm.sync.embed(["Hi"], **given(row["example"])))
+    check(row["what is sent"], base, now)
+
+
+@pytest.mark.parametrize("name", EMBED)
+def test_embeddings_are_split_as_the_page_says(name, sim):
+    [texts, size] = re.search(r"\*\*([\d,]+) texts\*\* and \*\*([\d,]+) bytes\*\*", read(name)).groups()
+    texts, size = (int(number.replace(",", "")) for number in (texts, size))
+    llm = make(name, sim)
+    for batch, requests in ((["a"] * texts, 1), (["a"] * (texts + 1), 2)):
+        before = sim.stats().requests
+        assert len(llm.sync.embed(batch)) == len(batch)
+        assert sim.stats().requests - before == requests
+    half = "a" * (size // 2)
+    for batch, requests in (([half, half], 1), ([half, half + "aa"], 2)):
+        before = sim.stats().requests
+        llm.sync.embed(batch)
+        assert sim.stats().requests - before == requests
+
+
+# ---- settings of a provider
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic", "gemini", "ollama"])
+def test_every_setting_has_its_row_type_and_default(name):
+    _, kind, _, _ = PAGES[name]
+    rows = list(grouped(table(read(name), "Settings"), "setting"))
+    settings = {"api_key": SETTINGS["api_key"], **({"api": "Literal['chat', 'responses']"} if name == "openai" else {})}
+    settings |= SETTINGS
+    assert list(dict.fromkeys(code(row["setting"])[0] for row in rows)) == list(settings)
+    variables = {"api_key": kind.key_variables, "base_url": kind.base_url_variables}
+    own = {
+        "base_url": kind.default_base_url,
+        "model": kind.default_model,
+        "embedding_model": kind.default_embedding_model,
+    }
+    for row in rows:
+        if not row["type"]:
+            continue
+        [setting] = code(row["setting"])
+        assert row["type"] == TYPES[settings[setting].removesuffix(" | None")], setting
+        defaults = code(row["default"])
+        if setting in {*variables, *own}:
+            expected = [*variables.get(setting, ()), *([own[setting]] if own.get(setting) else [])]
+            assert defaults == expected, setting
+        elif defaults:
+            assert eval(defaults[0], dict(NAMES)) == DEFAULTS[setting], setting
+
+
+@pytest.mark.parametrize(("name", "row"), all_rows("Settings", "setting", ["openai", "anthropic", "gemini", "ollama"]))
+def test_a_setting_is_sent_as_its_row_says(name, row, sim):
+    if not code(row["example"]):
+        return
+    [setting] = code(row["setting"])
+    llm, plain = make(name, sim, **given(row["example"])), make(name, sim)
+
+    def call(provider):
+        if setting == "embedding_model":
+            return provider.sync.embed(["Hi"])
+        return provider.sync.complete("Hi")
+
+    check(row["what is sent"], Sent(sim, lambda: call(plain)), Sent(sim, lambda: call(llm)))
+
+
+# ---- what is supported
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
+PDF = b"%PDF-1.7\n"
+WAV = b"RIFF\x00\x00\x00\x00WAVEfmt "
+TOOL = {"name": "now", "parameters": {"type": "object"}}
+
+
+def part(what):
+    return lambda llm, sim: llm._core.encode([ChatMessage.user([what])], None, {})
+
+
+def read_from_cache(llm, sim):
+    long = "What stays the same. " * 1000
+    if llm.name == "gemini":
+        cache = llm.sync.caches.create([ChatMessage.system(long)])
+        return llm.sync.complete("Hi", cached_content=cache.name).usage.cached_tokens
+    cached = make(llm.name, sim, prompt_cache=CachePromptConfig(key="manual"))
+    tokens = [cached.sync.complete("Hi", system=long).usage.cached_tokens for _ in range(2)]
+    return tokens[1] or None
+
+
+FEATURES = {
+    "chat": lambda llm, sim: llm._core.encode("Hi", None, {}),
+    "streams": lambda llm, sim: llm._core.encode("Hi", None, {}, stream=True),
+    "tools": lambda llm, sim: llm._core.encode("Hi", None, {"tools": [TOOL]}),
+    "structured output": lambda llm, sim: llm._core.encode("Hi", None, {"response_format": list[int]}),
+    "images": part(ContentPart.image(PNG)),
+    "documents": part(ContentPart.document(PDF)),
+    "sounds": part(ContentPart.audio(WAV)),
+    "reasoning": lambda llm, sim: llm._core.encode("Hi", None, {"reasoning": "low"}),
+    "prompt caching": read_from_cache,
+    "embeddings": lambda llm, sim: llm.sync.embed(["Hi"]),
+    "list of models": lambda llm, sim: llm.sync.list_models(),
+    "token counts": lambda llm, sim: llm.sync.count_tokens("Hi"),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("feature", FEATURES)
+def test_what_the_page_says_is_supported_is(name, feature, sim):
+    rows = table(read(name), "What it can do")
+    assert [row[""] for row in rows] == list(FEATURES)
+    column = PAGES[name][2] or "supported"
+    says = next(row[column] for row in rows if row[""] == feature)
+    llm = make(name, sim)
+    if name == "responses" and feature == "prompt caching":
+        llm = make("openai", sim)  # A matter of the server's.
+    if says.startswith("yes"):
+        assert FEATURES[feature](llm, sim) is not None
+    else:
+        assert says.startswith("no"), says
+        try:
+            assert FEATURES[feature](llm, sim) is None
+        except UnsupportedOption:
+            assert sim.stats().requests == 0
+
+
+# ---- errors
+
+BODIES = {
+    "openai": lambda word: {"error": {"message": "m", "type": "t", "code": word}},
+    "anthropic": lambda word: {"type": "error", "error": {"type": word or "t", "message": "m"}},
+    "gemini": lambda word: {"error": {"message": "m", "status": "S", "details": _gemini_details(word)}},
+    "ollama": lambda word: {"error": "m"},
+}
+
+
+def _gemini_details(word):
+    if word and "PerDay" in word:
+        return [{"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": f"X{word}Y"}]}]
+    return [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": word}] if word else []
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic", "gemini", "ollama"])
+def test_errors_are_those_of_the_page(name, sim):
+    rows = table(read(name), "Errors")
+    llm = make(name, sim, retry=RetryPolicy(max_retries=1, base_delay=0, max_delay=0))
+    tried = 0
+    for row in rows:
+        for status in re.findall(r"\d{3}", row["status"]):
+            for word in code(row["with"]) or [None]:
+                body = json.dumps(BODIES[name](word)).encode()
+                for _ in range(2):
+                    sim.push(status=int(status), body=body)
+                before = sim.stats().requests
+                with pytest.raises(LLMError) as caught:
+                    llm.sync.complete("Hi")
+                sim.clear()
+                what = f"{name} {status} {word}"
+                assert type(caught.value).__name__ == code(row["raises"])[0], what
+                again = sim.stats().requests - before == 2
+                assert row["tried again"] == ("yes" if again else "no"), what
+                tried += 1
+    assert tried >= len(rows)
+
+
+# ---- compatible providers
+
+
+def test_the_presets_are_those_of_the_page():
+    rows = table((ROOT / "docs/compatible-providers.md").read_text(), "Servers that speak OpenAI's format")
+    assert [code(row["name"])[0] for row in rows] == _core.preset_names()
+    for row in rows:
+        preset = _core.preset(code(row["name"])[0])
+        assert row["server"] == preset.title
+        assert code(row["key"]) == (preset.key_variables[:1] if preset.key_required else [])
+        assert code(row["address"]) == preset.base_url_variables[:1]
+        assert row["embeddings"] == ("yes" if preset.has_embeddings else "no")
