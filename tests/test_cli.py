@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import re
@@ -9,10 +10,12 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from decimal import Decimal
 
 import pytest
 
 from edgequake_llm import OpenAIProvider, Simulator
+from edgequake_llm._compare import Candidate, costs, dollars, in_turn, table
 from support.processes import finish
 from support.waiting import eventually
 
@@ -152,6 +155,143 @@ class TestChat:
         eventually(lambda: sim.stats().aborted == 1)
 
 
+class TestCompare:
+    def test_without_a_key_the_simulator_answers_in_every_format_and_it_says_so(self):
+        code, out, err = run("compare", "Why?", "--runs", "2", "--max-tokens", "3")
+        assert code == 0, err
+        head, *rows = out.splitlines()
+        assert head.split() == [
+            "provider",
+            "model",
+            "TTFT",
+            "ms",
+            "total",
+            "ms",
+            "tokens/s",
+            "tokens",
+            "in",
+            "+",
+            "out",
+            "cost",
+        ]
+        assert [row.split()[0] for row in rows] == ["openai", "anthropic", "gemini", "ollama"]
+        for row in rows:
+            assert re.fullmatch(r"\w+ +\S+ +\d+ \(\d+\.\.\d+\) +\d+ +[\d.]+ +\d+ \+ 3 +-", row), row
+        assert "these answers come from the embedded simulator" in err
+
+    def test_every_provider_that_is_set_up(self, sim):
+        env = {
+            "OPENAI_API_KEY": "k",
+            "OPENAI_BASE_URL": sim.base_url("openai"),
+            "OLLAMA_HOST": sim.base_url("ollama"),
+            "EDGEQUAKE_LLM_PROVIDER": "ollama",
+        }
+        code, out, err = run("compare", "hi", "--runs", "1", env=env)
+        assert (code, err) == (0, "")
+        assert [line.split()[:2] for line in out.splitlines()[1:]] == [
+            ["ollama", "llama3.2"],
+            ["openai", "gpt-4o-mini"],
+        ]
+        assert sim.stats().requests == 2
+
+    def test_the_models_that_are_named_in_turn_with_medians_and_answers(self, sim, keyed):
+        for tokens in (10, 20, 30, 40, 50, 60):
+            sim.push(tokens=tokens, ttft=0)
+        models = ("openai/gpt-4o-mini", "OpenAI/org/gpt-4o")
+        code, out, _ = run("compare", "hi", *models, "--runs", "3", "--answers", "--system", "s4711", env=keyed)
+        assert code == 0
+        _, first, second, empty, *answers = out.splitlines()
+        assert (first.split()[1], second.split()[1], empty) == ("gpt-4o-mini", "org/gpt-4o", "")
+        assert first.split()[-2] == "30", "the median of 10, 30 and 50"
+        assert second.split()[-2] == "40"
+        assert [line for line in answers if line.startswith("==")] == [
+            "== openai/gpt-4o-mini",
+            "== openai/org/gpt-4o",
+        ]
+        asked = [json.loads(request["body"]) for request in sim.requests()]
+        assert [body["model"] for body in asked] == ["gpt-4o-mini", "org/gpt-4o"] * 3
+        assert all(body["messages"][0]["content"] == "s4711" for body in asked)
+
+    def test_json(self, sim, keyed):
+        code, out, _ = run("compare", "-", "openai", "--runs", "2", "--json", env=keyed, text="a question é")
+        assert code == 0
+        [found] = map(json.loads, out.splitlines())
+        assert (found["provider"], found["model"], found["error"]) == ("openai", "gpt-4o-mini", None)
+        assert len(found["runs"]) == 2
+        for one in found["runs"]:
+            assert 0 < one["ttft_ms"] <= one["total_ms"]
+            assert one["completion_tokens"] > 0
+            assert one["cost"] is None, "a server at an address of one's own has no known prices"
+        assert found["answer"]
+        assert "a question é" in sim.requests()[0]["body"].decode()
+
+    def test_one_that_fails_does_not_hide_the_others(self, sim, keyed):
+        sim.push(status=404)
+        code, out, err = run("compare", "hi", "openai/gone", "openai/there", "--runs", "2", env=keyed)
+        assert code == 1
+        gone, there = out.splitlines()[1:]
+        assert gone.split() == ["openai", "gone", "-", "-", "-", "-", "-"]
+        assert re.search(r"there +\d+ \(", there)
+        assert err.startswith("error: openai: ")
+        assert err.count("\n") == 1
+        assert "canary" not in err
+        assert sim.stats().requests == 3, "it is not asked again"
+
+    @pytest.mark.parametrize(
+        ("arguments", "word"),
+        [
+            (["hi", "nobody/x"], "nobody"),
+            (["hi", "vllm"], "vllm/MODEL"),
+            (["hi", "anthropic"], "ANTHROPIC_API_KEY"),
+            (["hi", "openai", "--runs", "0"], "--runs"),
+            (["", "openai"], "empty"),
+        ],
+    )
+    def test_what_cannot_be_asked_is_an_error_of_one_line(self, sim, keyed, arguments, word):
+        code, _, err = run("compare", *arguments, env=keyed)
+        assert code == 1
+        assert err.startswith("error: ")
+        assert word in err
+        assert "Traceback" not in err
+        assert sim.stats().requests == 0
+
+    def test_ctrl_c_ends_it_and_takes_the_request_back(self, sim, keyed):
+        sim.push(gap=0.05, tokens=100_000)
+        process = start("compare", "hi", "openai", env=keyed)
+        eventually(lambda: sim.stats().in_flight == 1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "Traceback" not in err
+        eventually(lambda: sim.stats().aborted == 1)
+
+    def test_costs_are_exact(self):
+        assert [dollars(Decimal(text)) for text in ("0", "0.00000075", "0.0100", "12")] == [
+            "$0",
+            "$0.00000075",
+            "$0.01",
+            "$12",
+        ]
+
+    def test_costs_are_shown_where_the_prices_hold(self, sim):
+        pytest.importorskip("genai_prices", reason="the optional package genai-prices is not installed")
+        cost, note = costs()
+        assert note is None
+        candidates = [Candidate(sim.provider("openai"), priced=priced) for priced in (True, False)]
+        for run, candidate in in_turn(candidates, 2):
+            sim.push(tokens=100)
+            candidate.ask("hi", {"max_tokens": 500}, cost)
+            assert candidate.runs[run - 1].completion_tokens == 100
+        usage = [(one.prompt_tokens, one.completion_tokens) for one in candidates[0].runs]
+        assert usage[0] == usage[1]
+        expected = (usage[0][0] * Decimal("0.15") + usage[0][1] * Decimal("0.60")) / 1_000_000
+        assert candidates[0].middle("cost") == expected
+        _, priced, unpriced = table(candidates)
+        assert priced.endswith(f" ${expected.normalize():f}")
+        assert unpriced.endswith(" -")
+        assert candidates[0].to_dict()["runs"][0]["cost"] == str(expected)
+
+
 class TestSimulate:
     def test_it_serves_until_ctrl_c(self):
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -205,7 +345,8 @@ class TestSimulate:
 
 def test_help_and_version():
     for arguments, words in (
-        (["--help"], ["chat", "simulate"]),
+        (["--help"], ["chat", "compare", "simulate"]),
+        (["compare", "--help"], ["PROVIDER[/MODEL]", "--runs", "--answers", "--json"]),
         (["chat", "--help"], ["--provider", "--model", "--system"]),
         (["simulate", "--help"], ["--port", "--ttft-ms", "--failure-rate"]),
     ):

@@ -1,4 +1,4 @@
-"""The command line: `edgequake-llm chat` and `edgequake-llm simulate`."""
+"""The command line: `edgequake-llm chat`, `compare` and `simulate`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 
 from edgequake_llm import __version__, _core
 from edgequake_llm._exceptions import ConfigurationError, LLMError
-from edgequake_llm.factory import ProviderFactory, ProviderType, any_set_up
+from edgequake_llm.factory import ProviderFactory, ProviderType, any_set_up, set_up
 from edgequake_llm.simulator import Simulator
 
 TYPE_CHECKING = False
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from edgequake_llm._core import LLMResponse, SyncTextStream
+    from edgequake_llm._compare import Candidate
+    from edgequake_llm._core import SyncTextStream
     from edgequake_llm.providers import Provider
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse gives it no other name
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"edgequake-llm {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_chat(commands)
+    _add_compare(commands)
     _add_simulate(commands)
     options = parser.parse_args(arguments)
     try:
@@ -61,11 +63,46 @@ def _add_chat(commands: Subparsers) -> None:
         help="default: the one the environment is set up for",
     )
     chat.add_argument("--model")
-    chat.add_argument("--system", help="instructions put in front")
     chat.add_argument("--base-url", help="where the provider's API is")
-    chat.add_argument("--max-tokens", type=int)
-    chat.add_argument("--temperature", type=float)
+    _add_options(chat)
     chat.set_defaults(run=_chat)
+
+
+def _add_compare(commands: Subparsers) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="ask several models the same, and show what each took and cost",
+        description="Asks several models the same in turn and shows, as medians over the runs: the time to first token "
+        "(and its range), the whole time, output tokens a second, tokens, and what one answer cost. The first run of a "
+        "model includes making the connection.",
+    )
+    compare.add_argument("prompt", help="what to ask; - reads it from standard input")
+    compare.add_argument(
+        "models",
+        nargs="*",
+        metavar="PROVIDER[/MODEL]",
+        help="as openai/gpt-4o-mini or groq/llama-3.3-70b-versatile; without a model the provider's default one "
+        "(default: every provider that the environment is set up for)",
+    )
+    compare.add_argument("--runs", type=int, default=3, help="answers of each model (default: 3)")
+    compare.add_argument("--answers", action="store_true", help="show the last answer of each, too")
+    compare.add_argument("--json", action="store_true", help="one JSON object a line and model instead of the table")
+    _add_options(compare)
+    compare.set_defaults(run=_compare)
+
+
+def _add_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--system", help="instructions put in front")
+    command.add_argument("--max-tokens", type=int)
+    command.add_argument("--temperature", type=float)
+
+
+def _fields(options: argparse.Namespace) -> dict[str, Any]:
+    return {"max_tokens": options.max_tokens, "temperature": options.temperature, "system": options.system}
+
+
+def _prompt(options: argparse.Namespace) -> str:
+    return sys.stdin.read() if options.prompt == "-" else str(options.prompt)
 
 
 def _add_simulate(commands: Subparsers) -> None:
@@ -101,13 +138,18 @@ def _provider(options: argparse.Namespace) -> Iterator[tuple[Provider, bool]]:
         llm = ProviderFactory.from_env(**settings)[0]
         yield llm, _is_at_home(llm)
     else:
-        try:
-            ProviderFactory.from_env()
-        except ConfigurationError as error:
-            print(f"note: {error}.", file=sys.stderr)
-        print("note: this answer comes from the embedded simulator, not from a model.", file=sys.stderr)
-        with Simulator(ttft=0.15, gap=0.03, jitter=0.5) as simulator:
+        with _stand_in("this answer comes") as simulator:
             yield simulator.provider(ProviderType.OPENAI, model=options.model), False
+
+
+def _stand_in(what: str) -> Simulator:
+    """Start the simulator where nothing is set up, and say so."""
+    try:
+        ProviderFactory.from_env()
+    except ConfigurationError as error:
+        print(f"note: {error}.", file=sys.stderr)
+    print(f"note: {what} from the embedded simulator, not from a model.", file=sys.stderr)
+    return Simulator(ttft=0.15, gap=0.03, jitter=0.5)
 
 
 def _is_at_home(llm: Provider) -> bool:
@@ -116,14 +158,12 @@ def _is_at_home(llm: Provider) -> bool:
 
 
 def _chat(options: argparse.Namespace) -> int:
-    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
-    with _provider(options) as (llm, priced):
-        fields: Any = {"max_tokens": options.max_tokens, "temperature": options.temperature, "system": options.system}
-        with llm.sync.stream(prompt, **fields) as stream:
-            for text in stream:
-                print(text, end="", flush=True)
-            print()
-            _print_metrics(stream, priced=priced)
+    prompt = _prompt(options)
+    with _provider(options) as (llm, priced), llm.sync.stream(prompt, **_fields(options)) as stream:
+        for text in stream:
+            print(text, end="", flush=True)
+        print()
+        _print_metrics(stream, priced=priced)
     return 0
 
 
@@ -136,23 +176,78 @@ def _print_metrics(stream: SyncTextStream, *, priced: bool) -> None:
     parts.append(f"{metrics.tokens_per_second:.1f} tokens/s")
     if response.usage is not None:
         parts.append(f"{response.usage.prompt_tokens} + {response.usage.completion_tokens} tokens")
-    cost = _cost(response) if priced else None
-    if cost is not None:
-        parts.append(cost)
+    if priced:
+        from edgequake_llm._compare import costs, dollars
+
+        cost, _ = costs()  # the data is an optional package
+        found = cost(response)
+        parts += [] if found is None else [dollars(found)]
     if response.finish_reason not in {None, "stop"}:
         parts.append(f"finish: {response.finish_reason}")
     print(f"[{' | '.join(parts)}]", file=sys.stderr)
 
 
-def _cost(response: LLMResponse) -> str | None:
-    """Tell what an answer cost, where that is known; the data is an optional package."""
-    from edgequake_llm.catalog import ModelCatalog
+@contextlib.contextmanager
+def _candidates(specs: Sequence[str]) -> Iterator[list[Candidate]]:
+    """Give the models to compare: those that were named, or else those of every provider that is set up.
 
-    try:
-        cost = ModelCatalog().cost(response)
-    except ConfigurationError:
-        return None
-    return None if cost is None else f"${cost.total:.6f}".rstrip("0").rstrip(".")
+    Where none is, the simulator stands in for all of them.
+    """
+    from edgequake_llm._compare import Candidate, parse
+
+    if not specs and not any_set_up():
+        with _stand_in("these answers come") as simulator:
+            yield [Candidate(simulator.provider(kind), priced=False) for kind in ProviderType]
+        return
+    found = []
+    for name, model in map(parse, specs or set_up()):
+        llm, _ = ProviderFactory.create(name, model=model)
+        if llm.model is None:
+            raise ConfigurationError(f"{name} has no default model: name one, as {name}/MODEL")
+        found.append(Candidate(llm, priced=_is_at_home(llm)))
+    yield found
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from edgequake_llm._compare import costs, in_turn
+
+    if options.runs < 1:
+        raise ConfigurationError(f"--runs must be at least 1, not {options.runs}")
+    prompt = _prompt(options)
+    with _candidates(options.models) as candidates:
+        cost, note = costs() if any(candidate.priced for candidate in candidates) else (lambda _: None, None)
+        if note is not None:
+            print(f"note: {note}", file=sys.stderr)
+        for run, candidate in in_turn(candidates, options.runs):
+            _progress(f"run {run} of {options.runs}: {candidate.llm.name}/{candidate.llm.model} ...")
+            candidate.ask(prompt, _fields(options), cost)
+        _progress("")
+    _show(candidates, options)
+    failed = [candidate.error for candidate in candidates if candidate.error is not None]
+    for error in failed:
+        print(f"error: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _progress(text: str) -> None:
+    """Say what is going on, in one line that the next one replaces, to whoever looks on."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _show(candidates: Sequence[Candidate], options: argparse.Namespace) -> None:
+    from edgequake_llm._compare import table
+
+    if options.json:
+        import json
+
+        for candidate in candidates:
+            print(json.dumps(candidate.to_dict(), ensure_ascii=False))
+        return
+    print("\n".join(table(candidates)))
+    if options.answers:
+        for candidate in candidates:
+            print(f"\n== {candidate.llm.name}/{candidate.llm.model}\n{candidate.answer}")
 
 
 def _simulate(options: argparse.Namespace) -> int:

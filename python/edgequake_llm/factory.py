@@ -48,6 +48,13 @@ def any_set_up() -> bool:
     return first_set(_CHOICE, os.environ) is not None or any(map(_is_set_up, _CLASSES.values()))
 
 
+def set_up() -> list[str]:
+    """Return the names of all providers that the environment is set up for, the one that it names first."""
+    named = first_set(_CHOICE, os.environ)
+    names = [named.lower()] if named is not None else []
+    return list(dict.fromkeys([*names, *(kind.value for kind, cls in _CLASSES.items() if _is_set_up(cls))]))
+
+
 class ProviderFactory:
     """Makes providers."""
 
