@@ -119,6 +119,9 @@ class Simulator:
     `failure_rate` and `failure_status`; `requests_per_minute`, `tokens_per_minute`, `max_concurrent` (more are answered
     429 with the provider's headers) and `limit_window`; `record` keeps the requests for `requests()`.
 
+    OpenAI's Responses API is there beside chat completions (`sim.provider("openai", api="responses")`); its answers are
+    remembered, unless `store` is false, for a `previous_response_id`.
+
     A request can override them by its header `x-simulator`, as `tokens=1000;ttft_ms=50;gap_ms=2;cut_after=5`.
     """
 

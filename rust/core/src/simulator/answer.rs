@@ -104,6 +104,8 @@ pub(crate) struct Answer {
     pub(crate) model: String,
     /// What the model thinks first; empty for nothing.
     pub(crate) thinking: Text,
+    /// Whether its text stays with the model, as the Responses API keeps it unless a summary is asked for.
+    pub(crate) secret: bool,
     /// The thought's signature.
     pub(crate) signature: String,
     pub(crate) text: Option<Text>,
@@ -147,12 +149,31 @@ pub(crate) fn object(call: &ToolCall) -> &str {
     if valid { &call.arguments } else { "{}" }
 }
 
-/// A bit of an event that stands after the delta's text.
-#[derive(Debug)]
+/// A bit of an event.
+#[derive(Debug, Clone)]
 pub(crate) enum Bit {
     Is(String),
     /// The number of pieces so far, plus this.
     Count(u64),
+    /// The whole text, for formats that tell it again behind its pieces.
+    Text,
+}
+
+/// Events that tell nothing of the text.
+pub(crate) fn plain(events: Vec<String>) -> Vec<Vec<Bit>> {
+    events.into_iter().map(|event| vec![Bit::Is(event)]).collect()
+}
+
+/// Writes bits behind so many pieces of a text.
+pub(crate) fn write_bits(bits: &[Bit], text: &Text, pieces: usize, out: &mut BytesMut) {
+    for bit in bits {
+        match bit {
+            Bit::Is(text) => out.extend_from_slice(text.as_bytes()),
+            // Writing to memory cannot fail.
+            Bit::Count(base) => drop(write!(out, "{}", base + pieces as u64)),
+            Bit::Text => text.write_all(out),
+        }
+    }
 }
 
 /// The events of a streamed answer, written when they are due: memory does not grow with the answer's length.
@@ -166,7 +187,7 @@ pub(crate) struct Events {
     /// A text event from behind its text.
     pub(crate) after: Vec<Bit>,
     /// Whole events after the text.
-    pub(crate) tail: Vec<String>,
+    pub(crate) tail: Vec<Vec<Bit>>,
 }
 
 impl Events {
@@ -184,15 +205,9 @@ impl Events {
         if n < self.text.count() {
             out.extend_from_slice(self.before.as_bytes());
             self.text.write(n, out);
-            for bit in &self.after {
-                match bit {
-                    Bit::Is(text) => out.extend_from_slice(text.as_bytes()),
-                    // Writing to memory cannot fail.
-                    Bit::Count(base) => drop(write!(out, "{}", base + n as u64 + 1)),
-                }
-            }
+            write_bits(&self.after, &self.text, n + 1, out);
         } else if let Some(event) = self.tail.get(n - self.text.count()) {
-            out.extend_from_slice(event.as_bytes());
+            write_bits(event, &self.text, self.text.count(), out);
         }
     }
 }
@@ -233,11 +248,11 @@ mod tests {
             before: "<".into(),
             text: Text::new("a b"),
             after: vec![Bit::Is("|".into()), Bit::Count(10), Bit::Is(">".into())],
-            tail: vec!["T".into(), "U".into()],
+            tail: vec![vec![Bit::Is("T".into())], vec![Bit::Is("[".into()), Bit::Text, Bit::Is("]".into())]],
         };
         let mut out = BytesMut::new();
         (0..events.count() + 1).for_each(|n| events.write(n, &mut out));
-        assert_eq!(out, "H<a|11>< b|12>TU".as_bytes());
+        assert_eq!(out, "H<a|11>< b|12>T[a b]".as_bytes());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    history,
+    history, respond,
     route::{Dialect, Operation},
     sample,
 };
@@ -24,7 +24,9 @@ pub(crate) struct Ask<'a> {
     pub(crate) tool_choice: ToolChoice,
     /// Whether the model thinks first, and shows it.
     pub(crate) thinks: bool,
-    tools: Option<&'a RawValue>,
+    pub(crate) tools: Option<&'a RawValue>,
+    /// What only the Responses API has.
+    pub(crate) respond: Option<respond::Asked<'a>>,
     /// OpenAI's `prompt_cache_key`, with the messages that it is for.
     pub(crate) cache_key: Option<(String, &'a str)>,
     /// The stored prompt that Gemini puts in front.
@@ -72,6 +74,7 @@ pub(crate) fn read<'a>(dialect: Dialect, operation: &Operation, body: &'a [u8]) 
     let problem = |error: serde_json::Error| format!("We could not parse the JSON body of your request: {error}");
     match operation {
         Operation::Models | Operation::Count | Operation::Cached { .. } | Operation::Rerank => Ok(Ask::default()),
+        Operation::Chat if dialect == Dialect::Responses => respond::read(body).map_err(problem),
         Operation::Chat => chat(dialect, serde_json::from_slice(body).map_err(problem)?),
         Operation::Generate { model, stream, sse } => {
             let mut ask = generate(serde_json::from_slice(body).map_err(problem)?)?;
@@ -163,8 +166,8 @@ fn chat(dialect: Dialect, body: Chat<'_>) -> Result<Ask<'_>, String> {
     })
 }
 
-/// The schema in a `response_format` (OpenAI), an `output_config` (Anthropic) or a `format` (Ollama).
-fn schema(given: &Value) -> Option<Value> {
+/// The schema in a `response_format` or `text` (OpenAI), an `output_config` (Anthropic) or a `format` (Ollama).
+pub(super) fn schema(given: &Value) -> Option<Value> {
     let given = given.get("format").unwrap_or(given);
     if given == "json" {
         return Some(sample::any_object());
@@ -177,7 +180,7 @@ fn schema(given: &Value) -> Option<Value> {
     }
 }
 
-fn choice(given: &Value) -> ToolChoice {
+pub(super) fn choice(given: &Value) -> ToolChoice {
     let name = given.get("name").or_else(|| given.get("function")?.get("name")).and_then(Value::as_str);
     match (given.as_str().or_else(|| given.get("type")?.as_str()), name) {
         (Some("required" | "any"), _) => ToolChoice::Any,

@@ -12,7 +12,7 @@ pub(crate) fn signature(thought: &str) -> String {
 }
 
 /// Whether a signature is one of ours, and not that of this thought.
-fn is_forged(given: &str, thought: &str) -> bool {
+pub(crate) fn is_forged(given: &str, thought: &str) -> bool {
     given.starts_with(PREFIX) && given != signature(thought)
 }
 

@@ -11,7 +11,7 @@ const NAMES: [&str; 5] = ["gpt-4o-mini", "claude-haiku-4-5", "gemini-2.5-flash",
 pub(super) fn models(dialect: Dialect) -> String {
     let of = |prefix: &'static str| NAMES.iter().copied().filter(move |name| name.starts_with(prefix));
     let list = match dialect {
-        Dialect::OpenAi => {
+        Dialect::OpenAi | Dialect::Responses => {
             let model = |id: &&str| json!({"id": id, "object": "model", "created": 1_700_000_000, "owned_by": "edgequake-llm-simulator"});
             json!({"object": "list", "data": NAMES.iter().map(model).collect::<Vec<_>>()})
         }

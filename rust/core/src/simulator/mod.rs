@@ -1,6 +1,6 @@
 //! A loopback server that speaks the four wire formats, for tests, benches and people without a key.
 //!
-//! It answers chats (unary and streamed), embeddings, lists of models, counts of tokens, stored prompts (Gemini's
+//! It answers chats (unary and streamed; OpenAI's in its older form and as its Responses API), embeddings, lists of models, counts of tokens, stored prompts (Gemini's
 //! `cachedContents`) and rankings as OpenAI, Anthropic, Gemini, Ollama and Cohere do, with their headers, error bodies
 //! and rate limits, over HTTP/1.1 and HTTP/2, in clear and over TLS. Prompts that are marked to be cached are, and the
 //! usage counts it. Times, failures and faults are scripted: by the [`SimulatorConfig`] for all requests, by
@@ -27,11 +27,13 @@ mod limits;
 mod lists;
 mod playback;
 mod prompts;
+mod respond;
 mod route;
 mod sample;
 mod script;
 mod server;
 mod service;
+mod stored;
 mod times;
 mod tls;
 

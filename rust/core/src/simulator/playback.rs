@@ -256,7 +256,7 @@ fn compress_whole(mut encoder: GzEncoder<Vec<u8>>, body: &[u8]) -> io::Result<By
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulator::answer::{Bit, Text};
+    use crate::simulator::answer::{Bit, Text, plain};
     use std::io::Read as _;
 
     /// Six events, `H`, `<a>`, `< b>`, `< c>`, `T`, `U`: 14 bytes.
@@ -266,7 +266,7 @@ mod tests {
             before: "<".into(),
             text: Text::new("a b c"),
             after: vec![Bit::Is(">".into())],
-            tail: vec!["T".into(), "U".into()],
+            tail: plain(vec!["T".into(), "U".into()]),
         })
     }
 

@@ -6,6 +6,8 @@ use http::Method;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     OpenAi,
+    /// OpenAI's Responses API. Whatever else OpenAI has is [`Dialect::OpenAi`].
+    Responses,
     Anthropic,
     Gemini,
     Ollama,
@@ -65,6 +67,8 @@ pub(crate) fn route(method: &Method, path: &str, query: Option<&str>) -> (Dialec
         (Dialect::Gemini, found)
     } else if path.ends_with("/chat/completions") {
         (Dialect::OpenAi, Some(Operation::Chat))
+    } else if path.ends_with("/responses") {
+        (Dialect::Responses, Some(Operation::Chat))
     } else if path.ends_with("/embeddings") {
         (Dialect::OpenAi, Some(Operation::Embed))
     } else if path.ends_with("/messages") {
@@ -138,6 +142,8 @@ mod tests {
             ("/v1/chat/completions", Dialect::OpenAi, Operation::Chat),
             ("/chat/completions", Dialect::OpenAi, Operation::Chat),
             ("/openai/deployments/x/chat/completions", Dialect::OpenAi, Operation::Chat),
+            ("/v1/responses", Dialect::Responses, Operation::Chat),
+            ("/openai/v1/responses/", Dialect::Responses, Operation::Chat),
             ("/api/v1/embeddings", Dialect::OpenAi, Operation::Embed),
             ("/v1/messages", Dialect::Anthropic, Operation::Chat),
             ("/api/chat", Dialect::Ollama, Operation::Chat),

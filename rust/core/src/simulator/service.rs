@@ -28,6 +28,7 @@ use super::{
     route::{Dialect, NoRoute, Operation, route},
     sample,
     script::{Fault, Overrides, Payload, Reply, Script, ToolCall},
+    stored::Stored,
     times::{GoDuration, unix_seconds},
 };
 
@@ -41,6 +42,7 @@ pub(super) struct State {
     pub(super) script: Mutex<Script>,
     pub(super) records: Mutex<Records>,
     prompts: Mutex<Prompts>,
+    stored: Mutex<Stored>,
     limits: Arc<Mutex<Limits>>,
     text: Text,
     started: Instant,
@@ -61,6 +63,7 @@ impl State {
             script: Mutex::default(),
             records: Mutex::new(Records::new(config.record_limit)),
             prompts: Mutex::default(),
+            stored: Mutex::default(),
             limits: Arc::new(Mutex::new(limits)),
             started: Instant::now(),
             config,
@@ -296,11 +299,16 @@ impl Work<'_> {
             let thinking = Some(self.overrides.ttft.unwrap_or(Duration::ZERO));
             return Prepared { status: self.overrides.status.unwrap_or(200), headers, source, thinking };
         }
+        let before = match ask.respond.as_ref().map(|asked| lock(&state.stored).before(asked)).transpose() {
+            Ok(before) => before.unwrap_or_default(),
+            Err(problem) => return self.problem(&problem, state.meters()),
+        };
         let cache = match self.cache(&ask, &operation, body) {
             Ok(cache) => cache,
             Err(problem) => return self.problem(&problem, state.meters()),
         };
         let mut answer = self.answer(&ask, body);
+        answer.prompt_tokens += before.tokens;
         if ask.cached_content.is_some() {
             // What is stored stands in front of the request's own prompt.
             answer.prompt_tokens += cache.read;
@@ -317,6 +325,9 @@ impl Work<'_> {
         if !scripted && self.rng.f64() < state.config.failure_rate {
             return self.problem(&Problem::simulated(state.config.failure_status), meters);
         }
+        if let Some(asked) = &ask.respond {
+            lock(&state.stored).keep(asked, &answer);
+        }
         let ttft = self.overrides.ttft.unwrap_or(state.config.ttft);
         let gap = self.overrides.gap.unwrap_or(state.config.gap);
         let generating = gap.saturating_mul(u32::try_from(answer.completion_tokens()).unwrap_or(u32::MAX));
@@ -326,7 +337,7 @@ impl Work<'_> {
                 (Source::Whole(self.dialect.embeddings(&ask, dims)), Some(ttft))
             }
             _ if ask.stream => (Source::Events(self.dialect.stream(&answer, &ask)), None),
-            _ => (Source::Whole(self.dialect.unary(&answer)), Some(ttft + generating)),
+            _ => (Source::Whole(self.dialect.unary(&answer, &ask)), Some(ttft + generating)),
         };
         let status = self.overrides.status.unwrap_or(200);
         Prepared { status, headers: self.headers(&meters, ask.stream, ask.sse), source, thinking }
@@ -356,7 +367,9 @@ impl Work<'_> {
             (Dialect::Anthropic, Operation::Chat, _, _) => {
                 prompts.anthropic(body).map_err(|complaint| Problem::new(400, complaint))
             }
-            (Dialect::OpenAi, Operation::Chat, Some((key, messages)), _) => Ok(prompts.openai(key, messages)),
+            (Dialect::OpenAi | Dialect::Responses, Operation::Chat, Some((key, messages)), _) => {
+                Ok(prompts.openai(key, messages))
+            }
             (Dialect::Gemini, Operation::Generate { .. }, _, Some(name)) => prompts.gemini(name, SystemTime::now()),
             _ => Ok(CacheCounts::default()),
         }
@@ -393,6 +406,8 @@ impl Work<'_> {
             created: unix_seconds(SystemTime::now()),
             model: quoted(&ask.model),
             thinking: Text::new(thinking),
+            // What is scripted is there to be seen.
+            secret: self.overrides.thinking.is_none() && ask.respond.as_ref().is_some_and(|asked| !asked.summary),
             signature: history::signature(thinking),
             text,
             calls,

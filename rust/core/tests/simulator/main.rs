@@ -6,6 +6,7 @@
 mod client;
 mod faults;
 mod limits;
+mod responses;
 mod seen;
 mod transport;
 mod wire;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     super::{
-        answer::{Answer, Bit, Events, Finish, Text, object, quoted},
+        answer::{Answer, Bit, Events, Finish, Text, object, plain, quoted},
         limits::Meters,
         prompts::CacheCounts,
         script::ToolCall,
@@ -147,7 +147,7 @@ pub(super) fn stream(answer: &Answer) -> Events {
          \"delta\":{{\"type\":\"text_delta\",\"text\":\""
     );
     let text = answer.text.clone().unwrap_or_else(|| Text::new(""));
-    Events { head, before, text, after: vec![Bit::Is("\"}    }\n\n".to_owned())], tail }
+    Events { head, before, text, after: vec![Bit::Is("\"}    }\n\n".to_owned())], tail: plain(tail) }
 }
 
 pub(super) fn error(problem: &Problem, id: &str) -> String {

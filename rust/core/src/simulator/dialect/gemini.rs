@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        answer::{Answer, Bit, Events, Finish, Text, object, quoted},
+        answer::{Answer, Bit, Events, Finish, Text, object, plain, quoted},
         ask::Ask,
         limits::Scarce,
         script::ToolCall,
@@ -124,7 +124,7 @@ pub(super) fn stream(answer: &Answer, sse: bool) -> Events {
             Bit::Count(prompt),
             Bit::Is(format!("{end}{close}")),
         ],
-        tail: vec![format!("{open}{}{}", last(answer, &parts), if sse { close } else { "]" })],
+        tail: plain(vec![format!("{open}{}{}", last(answer, &parts), if sse { close } else { "]" })]),
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     super::{
-        answer::{Answer, Bit, Events, Finish, Text, object, quoted},
+        answer::{Answer, Bit, Events, Finish, Text, object, plain, quoted},
         ask::Ask,
         script::ToolCall,
         times::Rfc3339,
@@ -74,7 +74,7 @@ pub(super) fn stream(answer: &Answer) -> Events {
         head,
         text: answer.text.clone().unwrap_or_else(|| Text::new("")),
         after: vec![Bit::Is("\"},\"done\":false}\n".to_owned())],
-        tail,
+        tail: plain(tail),
         before: start,
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     super::{
-        answer::{Answer, Bit, Events, Finish, Text, quoted},
+        answer::{Answer, Bit, Events, Finish, Text, plain, quoted},
         ask::Ask,
         embed,
         limits::{Meters, Scarce},
@@ -39,7 +39,7 @@ fn usage(answer: &Answer) -> String {
     )
 }
 
-fn call_id(answer: &Answer, n: usize) -> String {
+pub(in super::super) fn call_id(answer: &Answer, n: usize) -> String {
     format!("call_{}{n}", answer.id)
 }
 
@@ -123,7 +123,7 @@ pub(super) fn stream(answer: &Answer, include_usage: bool) -> Events {
         before: format!("{start}{{\"index\":0,\"delta\":{{\"content\":\""),
         text: answer.text.clone().unwrap_or_else(|| Text::new("")),
         after: vec![Bit::Is(format!("\"}},\"logprobs\":null,\"finish_reason\":null}}]{no_usage}}}\n\n"))],
-        tail,
+        tail: plain(tail),
     }
 }
 
@@ -161,7 +161,7 @@ pub(super) fn error(problem: &Problem) -> String {
         _ => kind,
     };
     let code = problem.code.as_deref().or(code);
-    json!({"error": {"message": problem.message, "type": kind, "param": null, "code": code}}).to_string()
+    json!({"error": {"message": problem.message, "type": kind, "param": problem.param, "code": code}}).to_string()
 }
 
 pub(super) fn headers(headers: &mut HeaderMap, id: &str, meters: &Meters) {
