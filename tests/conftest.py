@@ -51,3 +51,17 @@ def provider_name(request):
 def llm(sim, provider_name):
     """A provider of each type in turn that talks to `sim`."""
     return sim.provider(provider_name)
+
+
+@pytest.fixture
+def world(monkeypatch, tmp_path):
+    """Whatever an example asks is answered by a simulator, at the address where it asks; the files it reads are there."""
+    with Simulator(tokens=12, embedding_dims=8) as sim:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(16))
+        (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7\n")
+        for name in ("OPENAI", "ANTHROPIC", "GEMINI"):
+            monkeypatch.setenv(f"{name}_API_KEY", "simulated")
+            monkeypatch.setenv(f"{name}_BASE_URL", sim.base_url(name.lower()))
+        monkeypatch.setenv("OLLAMA_HOST", sim.base_url("ollama"))
+        yield sim

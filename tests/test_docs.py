@@ -8,69 +8,29 @@ An example that must not run has a comment before it that says why:
 
 from __future__ import annotations
 
-import ast
 import asyncio
-import inspect
 import pathlib
 import re
 
 import pytest
 
-from edgequake_llm import Simulator
+from support.pages import anchor, examples, headings, run_example
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-
-FENCE = re.compile(
-    r"^(?P<before>[^\n]*)\n(?:[ \t]*\n)*^(?P<indent>[ \t]*)```(?:python|py)\b[^\n]*\n(?P<code>.*?)^(?P=indent)```[ \t]*$",
-    re.MULTILINE | re.DOTALL,
-)
-SKIP = re.compile(r"<!--\s*not run:\s*(?P<reason>\S.*?)\s*-->")
-
-
-def examples(text):
-    """The examples of a page: the line they begin at, their code, and why they are not run, if so."""
-    for match in FENCE.finditer("\n" + text):
-        line = text.count("\n", 0, match.start("code") - 1) + 1
-        skip = SKIP.search(match["before"])
-        code = inspect.cleandoc("\n" + match["code"]) if match["indent"] else match["code"]
-        yield line, code, skip and skip["reason"]
-
-
-@pytest.fixture
-def world(monkeypatch, tmp_path):
-    """Whatever an example asks is answered by a simulator, at the address where it asks; the files it reads are there."""
-    with Simulator(tokens=12, embedding_dims=8) as sim:
-        monkeypatch.chdir(tmp_path)
-        (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(16))
-        (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7\n")
-        for name in ("OPENAI", "ANTHROPIC", "GEMINI"):
-            monkeypatch.setenv(f"{name}_API_KEY", "simulated")
-            monkeypatch.setenv(f"{name}_BASE_URL", sim.base_url(name.lower()))
-        monkeypatch.setenv("OLLAMA_HOST", sim.base_url("ollama"))
-        yield sim
-
-
-async def run(path, line, code, names):
-    """Run one example; its line numbers are those of the page."""
-    tree = ast.parse("\n" * (line - 1) + code, str(path))
-    compiled = compile(tree, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    outcome = eval(compiled, names)
-    if inspect.iscoroutine(outcome):
-        await outcome
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_examples_run(path, world):
     found = list(examples(path.read_text()))
-    if path.name == "README.md":
+    if path == ROOT / "README.md":
         assert found
 
     async def page():
         names = {"__name__": "__main__", "__file__": str(path)}
         for line, code, skip in found:
             if skip is None:
-                await run(path.relative_to(ROOT), line, code, names)
+                await run_example(path.relative_to(ROOT), line, code, names)
 
     asyncio.run(page())
     asks = any("Provider(" in code for _, code, skip in found if skip is None)
@@ -89,6 +49,16 @@ def test_what_is_no_example_is_not_run_and_what_is_one_is():
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_within_the_repository_lead_somewhere(path):
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text()):
+    for target, _, place in re.findall(r"\]\(([^)#\s]*)(#([^)]*))?\)", path.read_text()):
         if "://" not in target:
-            assert (path.parent / target).exists(), target
+            page = path.parent / target if target else path
+            assert page.exists(), target
+            assert not place or place in map(anchor, headings(page.read_text())), f"{target}#{place}"
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs/README.md").read_text()
+    assert "docs/README.md" in (ROOT / "README.md").read_text()
+    for path in PAGES[1:]:
+        name = str(path.relative_to(ROOT / "docs"))
+        assert name == "README.md" or f"]({name})" in index, name

@@ -1,19 +1,56 @@
-"""Reads the tables of a Markdown page, and compares what a request holds with what a page says of it."""
+"""Reads Markdown pages: runs their examples, and compares what a request holds with what their tables say of it."""
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import re
 
 CODE = re.compile(r"`([^`]+)`")
 ANYTHING = "…"
 
+_FENCE = re.compile(
+    r"^(?P<before>[^\n]*)\n(?:[ \t]*\n)*^(?P<indent>[ \t]*)```(?:python|py)\b[^\n]*\n(?P<code>.*?)^(?P=indent)```[ \t]*$",
+    re.MULTILINE | re.DOTALL,
+)
+_SKIP = re.compile(r"<!--\s*not run:\s*(?P<reason>\S.*?)\s*-->")
+
+
+def examples(text):
+    """The examples of a page: the line they begin at, their code, and why they are not run, if so."""
+    for match in _FENCE.finditer("\n" + text):
+        line = text.count("\n", 0, match.start("code") - 1) + 1
+        skip = _SKIP.search(match["before"])
+        code = inspect.cleandoc("\n" + match["code"]) if match["indent"] else match["code"]
+        yield line, code, skip and skip["reason"]
+
+
+async def run_example(path, line, code, names):
+    """Run one example; its line numbers are those of the page."""
+    tree = ast.parse("\n" * (line - 1) + code, str(path))
+    compiled = compile(tree, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    outcome = eval(compiled, names)
+    if inspect.iscoroutine(outcome):
+        await outcome
+
+
+def headings(text):
+    """The headings of a page, without what looks like one in an example."""
+    plain = re.sub(r"^[ \t]*```.*?^[ \t]*```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^#+ +(.+?) *$", plain, re.MULTILINE)
+
+
+def anchor(heading):
+    """The name under which a heading is linked to."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
 
 def section(text, heading):
     """What stands under a heading, up to the next one."""
     lines, inside, fenced = [], False, False
     for line in text.splitlines():
-        fenced ^= line.startswith("```")
+        fenced ^= line.lstrip().startswith("```")
         if line.startswith("#") and not fenced:
             inside = line.lstrip("#").strip() == heading
         elif inside:
@@ -24,7 +61,7 @@ def section(text, heading):
 
 def table(text, heading):
     """The first table of a section, a dict for each row by the names of the columns."""
-    lines = [line for line in section(text, heading).splitlines() if line.startswith("|")]
+    lines = [line.strip() for line in section(text, heading).splitlines() if line.lstrip().startswith("|")]
     rows = [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
     assert len(rows) > 2, f"there is no table under {heading!r}"
     head, _, *body = rows
