@@ -9,7 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgequake_llm import ChatMessage, HTTPConfig, InferenceMetrics, OpenAIProvider, RetryPolicy, Usage, _core
+from edgequake_llm import (
+    ChatMessage,
+    FinishEvent,
+    HTTPConfig,
+    InferenceMetrics,
+    InvalidRequestError,
+    LLMResponse,
+    OpenAIProvider,
+    RefusalDelta,
+    RetryPolicy,
+    StructuredOutputError,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallDelta,
+    ToolCallStart,
+    Usage,
+    UsageEvent,
+    _core,
+)
 from support.raw import RawServer, answer, openai_answer
 
 
@@ -272,3 +291,71 @@ def test_raw_has_what_has_no_place_elsewhere():
     with RawServer([answer(openai_answer("fine", of_tomorrow={"a": [1]}))]) as server:
         llm = OpenAIProvider("k", base_url=server.url, http=HTTPConfig(keep_alive=63))
         assert llm.sync.complete("hi").raw["of_tomorrow"] == {"a": [1]}
+
+
+def test_one_made_by_hand_has_defaults():
+    response = LLMResponse("four")
+    assert (response.content, response.finish_reason, response.raw_finish_reason) == ("four", "stop", "stop")
+    assert (response.model, response.provider, response.id, response.attempts) == ("", "unknown", "", 0)
+    assert (response.usage, response.thinking, response.refusal, response.tool_calls) == (None, None, None, [])
+    assert (response.parsed, response.raw, response.cached, response.rate_limits) == (None, None, False, None)
+    assert response.message == ChatMessage.assistant("four")
+    assert LLMResponse().content == ""
+
+
+def test_one_made_by_hand_has_what_it_is_given():
+    usage = Usage(prompt_tokens=5, completion_tokens=2)
+    calls = [ToolCall("1", "add", {"a": 1}), {"id": "2", "function": {"name": "sub", "arguments": "{}"}}]
+    response = LLMResponse(
+        "text", model="m", provider="acme", usage=usage, tool_calls=calls, thinking="hm", refusal="no", id="r"
+    )
+    assert (response.model, response.provider, response.id, response.usage) == ("m", "acme", "r", usage)
+    assert (response.thinking, response.refusal, response.finish_reason) == ("hm", "no", "tool_calls")
+    assert [(call.id, call.name, call.parse()) for call in response.tool_calls] == [
+        ("1", "add", {"a": 1}),
+        ("2", "sub", {}),
+    ]
+    assert (response.metrics.input_tokens, response.metrics.output_tokens) == (5, 2)
+    assert response.message.tool_calls == response.tool_calls
+    assert LLMResponse("x", finish_reason="max_tokens").finish_reason == "length"
+    assert LLMResponse('{"value": 3}', response_format=int).parsed == 3
+    assert LLMResponse('{"a": 3}', response_format="json").parsed == {"a": 3}
+    with pytest.raises(StructuredOutputError):
+        _ = LLMResponse("three", response_format=int).parsed
+
+
+async def test_one_made_by_hand_reads_as_a_stream():
+    response = LLMResponse(
+        "text", thinking="hm", refusal="no", tool_calls=[ToolCall("1", "f", "{}")], usage=Usage(prompt_tokens=1)
+    )
+    events = [event async for event in response.replay().events()]
+    assert list(map(repr, events)) == list(map(repr, response.replay_sync().events()))
+    kinds = [ThinkingDelta, TextDelta, RefusalDelta, ToolCallStart, ToolCallDelta, UsageEvent, FinishEvent]
+    assert [type(event) for event in events] == kinds
+    stream = response.replay()
+    assert [text async for text in stream] == ["text"]
+    assert stream.response.message == response.message
+    assert stream.response.provider == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"content": 7}, "content must be text, not int"),
+        ({"model": b"m"}, "model must be text, not bytes"),
+        ({"usage": {"prompt_tokens": 1}}, "usage must be a Usage, not dict"),
+        ({"tool_calls": 7}, "tool_calls must be a list of tool calls, not int"),
+    ],
+)
+def test_one_made_by_hand_is_checked(fields, message):
+    with pytest.raises(InvalidRequestError, match=message):
+        LLMResponse(**fields)
+
+
+def test_events_can_be_made_by_hand():
+    assert TextDelta("x").text == "x"
+    assert ToolCallStart(index=0, id="1", name="f").name == "f"
+    assert UsageEvent(Usage(prompt_tokens=1)).usage.prompt_tokens == 1
+    for bad in (lambda: TextDelta(7), lambda: UsageEvent("x"), lambda: ToolCallDelta("0", "{}"), TextDelta):
+        with pytest.raises(TypeError):
+            bad()

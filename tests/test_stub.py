@@ -64,6 +64,6 @@ def test_docstrings_are_not_repeated_by_the_stub():
 
 
 def test_classes_of_the_core_refuse_to_be_made_by_hand_or_take_arguments():
-    for name in ("LLMResponse", "Embeddings", "TextStream", "SyncTextStream", "ToolCall", "RateLimits", "EventStream"):
+    for name in ("Embeddings", "TextStream", "SyncTextStream", "RateLimits", "EventStream", "Citation"):
         with pytest.raises(TypeError, match="cannot create"):
             getattr(_core, name)()

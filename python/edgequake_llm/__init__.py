@@ -95,16 +95,10 @@ from edgequake_llm.tools import Tool, tool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from edgequake_llm._hooked_streams import HookedStream, SyncHookedStream
     from edgequake_llm.catalog import Cost, ModelCatalog, ModelEntry, TokenPrices
     from edgequake_llm.directory import ListedModel, ModelDirectory
-    from edgequake_llm.hooks import (
-        HookCall,
-        HookedProvider,
-        HookedStream,
-        Hooks,
-        SyncHookedStream,
-        traceparent_header,
-    )
+    from edgequake_llm.hooks import HookCall, HookedProvider, Hooks, traceparent_header
     from edgequake_llm.providers._gemini_caches import GeminiCache
     from edgequake_llm.recommend import Recommendation, recommend_model
     from edgequake_llm.rerank import Ranked, Ranking, Reranker, reciprocal_rank_fusion
@@ -115,7 +109,7 @@ _LATER = {
     "GeminiCache": "providers._gemini_caches",
     "HookCall": "hooks",
     "HookedProvider": "hooks",
-    "HookedStream": "hooks",
+    "HookedStream": "_hooked_streams",
     "Hooks": "hooks",
     "ListedModel": "directory",
     "ModelCatalog": "catalog",
@@ -125,7 +119,7 @@ _LATER = {
     "Ranking": "rerank",
     "Recommendation": "recommend",
     "Reranker": "rerank",
-    "SyncHookedStream": "hooks",
+    "SyncHookedStream": "_hooked_streams",
     "TokenPrices": "catalog",
     "reciprocal_rank_fusion": "rerank",
     "recommend_model": "recommend",

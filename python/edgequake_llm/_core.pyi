@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Literal, TypeAlias, final
 
 from edgequake_llm._config import HTTPConfig, RetryPolicy, Seconds, Timeouts
-from edgequake_llm._options import CompletionOptions
+from edgequake_llm._options import CompletionOptions, Format
 from edgequake_llm.cache import CacheConfig
 from edgequake_llm.limiter import RateLimiterConfig
 from edgequake_llm.prompt_caching import CachePromptConfig
@@ -157,6 +157,14 @@ class ChatMessage:
 
 @final
 class ToolCall:
+    def __new__(
+        cls,
+        id: str,  # noqa: A002 - the field's name
+        name: str,
+        arguments: str | Mapping[str, Any],
+        *,
+        signature: str | None = None,
+    ) -> ToolCall: ...
     @property
     def id(self) -> str: ...
     @property
@@ -263,6 +271,22 @@ class InferenceMetrics:
 
 @final
 class LLMResponse:
+    def __new__(
+        cls,
+        content: str | None = None,
+        *,
+        model: str | None = None,
+        provider: str | None = None,
+        usage: Usage | None = None,
+        finish_reason: str | None = None,
+        tool_calls: Sequence[ToolCall | Mapping[str, Any]] | None = None,
+        thinking: str | None = None,
+        refusal: str | None = None,
+        id: str | None = None,  # noqa: A002 - the field's name
+        response_format: Format | None = None,
+    ) -> LLMResponse: ...
+    def replay(self) -> TextStream: ...
+    def replay_sync(self) -> SyncTextStream: ...
     @property
     def content(self) -> str: ...
     @property
@@ -373,24 +397,28 @@ class Embeddings:
 @final
 class TextDelta:
     __match_args__ = ("text",)
+    def __new__(cls, text: str) -> TextDelta: ...
     @property
     def text(self) -> str: ...
 
 @final
 class ThinkingDelta:
     __match_args__ = ("text",)
+    def __new__(cls, text: str) -> ThinkingDelta: ...
     @property
     def text(self) -> str: ...
 
 @final
 class RefusalDelta:
     __match_args__ = ("text",)
+    def __new__(cls, text: str) -> RefusalDelta: ...
     @property
     def text(self) -> str: ...
 
 @final
 class ToolCallStart:
     __match_args__ = ("index", "id", "name")
+    def __new__(cls, index: int, id: str, name: str) -> ToolCallStart: ...  # noqa: A002 - the field's name
     @property
     def index(self) -> int: ...
     @property
@@ -401,6 +429,7 @@ class ToolCallStart:
 @final
 class ToolCallDelta:
     __match_args__ = ("index", "arguments")
+    def __new__(cls, index: int, arguments: str) -> ToolCallDelta: ...
     @property
     def index(self) -> int: ...
     @property
@@ -409,24 +438,28 @@ class ToolCallDelta:
 @final
 class PartEvent:
     __match_args__ = ("part",)
+    def __new__(cls, part: dict[str, Any]) -> PartEvent: ...
     @property
     def part(self) -> dict[str, Any]: ...
 
 @final
 class CitationEvent:
     __match_args__ = ("citation",)
+    def __new__(cls, citation: Citation) -> CitationEvent: ...
     @property
     def citation(self) -> Citation: ...
 
 @final
 class UsageEvent:
     __match_args__ = ("usage",)
+    def __new__(cls, usage: Usage) -> UsageEvent: ...
     @property
     def usage(self) -> Usage: ...
 
 @final
 class FinishEvent:
     __match_args__ = ("finish_reason",)
+    def __new__(cls, finish_reason: str) -> FinishEvent: ...
     @property
     def finish_reason(self) -> str: ...
 
@@ -530,8 +563,8 @@ class Provider:
         stream: bool = False,
     ) -> tuple[str, bytes]: ...
     def limited(self, limiter: RateLimiter) -> Provider: ...
-    def list_models(self) -> Awaitable[list[ModelInfo]]: ...
-    def list_models_sync(self) -> list[ModelInfo]: ...
+    def list_models(self, keywords: Mapping[str, Any] | None = None) -> Awaitable[list[ModelInfo]]: ...
+    def list_models_sync(self, keywords: Mapping[str, Any] | None = None) -> list[ModelInfo]: ...
     def count_tokens(
         self, messages: _Messages, options: _Options = None, keywords: Mapping[str, Any] | None = None
     ) -> Awaitable[int]: ...

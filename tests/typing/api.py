@@ -155,7 +155,10 @@ def answers(response: LLMResponse, vectors: Embeddings, metrics: InferenceMetric
     by_hand.add_output_tokens(3)
     by_hand.finish()
     response.content = "x"  # type: ignore[misc]
-    LLMResponse()  # type: ignore[call-arg, unused-ignore]
+    assert_type(LLMResponse("x", usage=Usage(prompt_tokens=1), tool_calls=[ToolCall("1", "f", {})]), LLMResponse)
+    assert_type(LLMResponse(response_format=list[int]).replay(), TextStream)
+    LLMResponse(content=1)  # type: ignore[arg-type]
+    TextDelta(1)  # type: ignore[arg-type]
 
 
 def errors() -> None:
@@ -192,6 +195,7 @@ async def hooks(llm: OpenAIProvider) -> None:
     async for text in hooked.stream("hi"):
         assert_type(text, str)
     assert_type(traceparent_header("0" * 32, "0" * 16), dict[str, str])
+    Hooks(on_request=lambda call: call.answer("x", finish_reason="length"))
     HookedProvider(llm, print)  # type: ignore[arg-type]
 
 

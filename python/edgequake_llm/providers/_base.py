@@ -260,9 +260,9 @@ class Provider:
         """
         return await self._core.embed(texts, fields)
 
-    async def list_models(self) -> list[_core.ModelInfo]:
-        """Return the models that the provider has, as it lists them, all pages."""
-        return await self._core.list_models()
+    async def list_models(self, **fields: Unpack[RequestFields]) -> list[_core.ModelInfo]:
+        """Return the models that the provider has, as it lists them, all pages. Options: as for `request`."""
+        return await self._core.list_models(fields)
 
     async def count_tokens(
         self,
@@ -356,9 +356,9 @@ class SyncCalls:
         """As `Provider.embed`."""
         return self._core.embed_sync(texts, fields)
 
-    def list_models(self) -> list[_core.ModelInfo]:
+    def list_models(self, **fields: Unpack[RequestFields]) -> list[_core.ModelInfo]:
         """As `Provider.list_models`."""
-        return self._core.list_models_sync()
+        return self._core.list_models_sync(fields)
 
     def count_tokens(
         self,

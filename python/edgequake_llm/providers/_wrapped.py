@@ -15,15 +15,12 @@ if TYPE_CHECKING:
 class Wrapped(Provider):
     """A provider around another one, `inner`.
 
-    What is put around is a layer in the native core, not a proxy in Python: every call, option and stream passes
-    through unchanged, and whatever `inner` offers besides is there under the same name. Closing it closes the inner
-    one.
+    What is put around is a layer of the core, and in the native core but for hooks: every call, option and stream
+    passes through unchanged, and whatever `inner` offers besides is there under the same name. Closing it closes the
+    inner one.
     """
 
     __slots__ = ("inner",)
-
-    _outermost = False
-    """Whether nothing else may be put around it, because that would lose what it does."""
 
     def __init__(self, inner: Provider, core: _core.Provider) -> None:
         self.inner = inner
@@ -34,10 +31,6 @@ class Wrapped(Provider):
     def _inner(provider: object) -> Provider:
         if not isinstance(provider, Provider):
             raise ConfigurationError(f"only providers of this library can be wrapped, not {type(provider).__name__}")
-        if isinstance(provider, Wrapped) and provider._outermost:  # noqa: SLF001 - its own kind
-            raise ConfigurationError(
-                "put hooks outermost, as in HookedProvider(CachedProvider(llm), ...), or they are lost"
-            )
         return provider
 
     def __getattr__(self, name: str) -> Any:

@@ -1,7 +1,11 @@
 //! The typed events of a stream.
 
 use edgequake_core::model::{self, json::part_to_json};
-use pyo3::{IntoPyObjectExt, prelude::*};
+use pyo3::{
+    IntoPyObjectExt,
+    prelude::*,
+    types::{PyDict, PyString},
+};
 
 use crate::{
     json::loads,
@@ -17,6 +21,11 @@ macro_rules! events {
 
             #[pymethods]
             impl $name {
+                #[new]
+                fn new($($field: $ty),*) -> Self {
+                    Self { $($field),* }
+                }
+
                 #[classattr]
                 fn __match_args__() -> ($(events!(@str $field),)*) {
                     ($(stringify!($field),)*)
@@ -38,77 +47,77 @@ events! {
     /// A piece of the answer's text.
     TextDelta {
         /// The piece.
-        text: Py<PyAny>
+        text: Py<PyString>
     }
     /// A piece of the model's thinking.
     ThinkingDelta {
         /// The piece.
-        text: Py<PyAny>
+        text: Py<PyString>
     }
     /// A piece of a refusal.
     RefusalDelta {
         /// The piece.
-        text: Py<PyAny>
+        text: Py<PyString>
     }
     /// A tool call begins.
     ToolCallStart {
         /// Which call of this answer, from 0.
         index: u32,
         /// The call's id.
-        id: Py<PyAny>,
+        id: Py<PyString>,
         /// The tool's name.
-        name: Py<PyAny>
+        name: Py<PyString>
     }
     /// A piece of a tool call's arguments.
     ToolCallDelta {
         /// Which call of this answer, from 0.
         index: u32,
         /// The piece, JSON text.
-        arguments: Py<PyAny>
+        arguments: Py<PyString>
     }
     /// A whole part that does not come in pieces: an image, hidden thinking, a block of the provider's own.
     PartEvent {
         /// The part in its JSON form.
-        part: Py<PyAny>
+        part: Py<PyDict>
     }
     /// A source of the text so far.
     CitationEvent {
         /// The source, and the place in the text.
-        citation: Py<PyAny>
+        citation: Py<Citation>
     }
     /// Token counts so far; the last one holds.
     UsageEvent {
         /// The counts.
-        usage: Py<PyAny>
+        usage: Py<Usage>
     }
     /// Why the model stopped. Comes once.
     FinishEvent {
         /// The reason, as `LLMResponse.finish_reason`.
-        finish_reason: Py<PyAny>
+        finish_reason: Py<PyString>
     }
 }
 
 /// The Python object for an event.
 pub(crate) fn to_py(py: Python<'_>, event: model::Event) -> PyResult<Py<PyAny>> {
+    let text = |text: &str| PyString::new(py, text).unbind();
     match event {
-        model::Event::Text(text) => TextDelta { text: text.as_str().into_py_any(py)? }.into_py_any(py),
-        model::Event::Thinking(text) => ThinkingDelta { text: text.as_str().into_py_any(py)? }.into_py_any(py),
-        model::Event::Refusal(text) => RefusalDelta { text: text.as_str().into_py_any(py)? }.into_py_any(py),
+        model::Event::Text(piece) => TextDelta { text: text(&piece) }.into_py_any(py),
+        model::Event::Thinking(piece) => ThinkingDelta { text: text(&piece) }.into_py_any(py),
+        model::Event::Refusal(piece) => RefusalDelta { text: text(&piece) }.into_py_any(py),
         model::Event::ToolCallStart { index, id, name } => {
-            ToolCallStart { index, id: id.as_str().into_py_any(py)?, name: name.as_str().into_py_any(py)? }
-                .into_py_any(py)
+            ToolCallStart { index, id: text(&id), name: text(&name) }.into_py_any(py)
         }
         model::Event::ToolCallDelta { index, arguments } => {
-            ToolCallDelta { index, arguments: arguments.as_str().into_py_any(py)? }.into_py_any(py)
+            ToolCallDelta { index, arguments: text(&arguments) }.into_py_any(py)
         }
         model::Event::Part(part) => {
-            let part = loads(py, &part_to_json(&part).to_string())?.unbind();
+            let part = loads(py, &part_to_json(&part).to_string())?.cast_into::<PyDict>()?.unbind();
             PartEvent { part }.into_py_any(py)
         }
         model::Event::Citation(citation) => {
-            CitationEvent { citation: Citation::of(py, &citation)?.into_py_any(py)? }.into_py_any(py)
+            CitationEvent { citation: Py::new(py, Citation::of(py, &citation)?)? }.into_py_any(py)
         }
-        model::Event::Usage(usage) => UsageEvent { usage: Usage::from(usage).into_py_any(py)? }.into_py_any(py),
-        model::Event::Finish(reason) => FinishEvent { finish_reason: reason.as_str().into_py_any(py)? }.into_py_any(py),
+        model::Event::Usage(usage) => UsageEvent { usage: Py::new(py, Usage::from(usage))? }.into_py_any(py),
+        model::Event::Finish(reason) => FinishEvent { finish_reason: text(reason.as_str()) }.into_py_any(py),
     }
 }

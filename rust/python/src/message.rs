@@ -122,6 +122,25 @@ pub(crate) fn to_prompt(value: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<Message>>>
     Ok(messages)
 }
 
+/// Tool calls in their dict form: `ToolCall` objects, or dicts as they are.
+fn call_dicts<'py>(calls: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let items = calls.try_iter().map_err(|_| wrong_type("tool_calls", "a list of tool calls", calls))?;
+    let dict = |call: Bound<'py, PyAny>| match call.cast::<ToolCall>() {
+        Ok(call) => call.get().to_dict(calls.py()),
+        Err(_) => Ok(call),
+    };
+    items.map(|call| dict(call?)).collect()
+}
+
+/// The tool calls of an answer that is made by hand, as parts of it.
+pub(crate) fn to_calls(calls: &Bound<'_, PyAny>) -> PyResult<Vec<Part>> {
+    let dict = PyDict::new(calls.py());
+    dict.set_item("role", "assistant")?;
+    dict.set_item("tool_calls", call_dicts(calls)?)?;
+    let message = to_message(dict.as_any())?;
+    Ok(message.content.iter().filter(|part| matches!(part, Part::ToolCall(_))).cloned().collect())
+}
+
 #[pymethods]
 impl ChatMessage {
     #[new]
@@ -146,15 +165,7 @@ impl ChatMessage {
             dict.set_item("tool_call_id", string("tool_call_id", id)?)?;
         }
         if let Some(calls) = tool_calls {
-            let mut list = Vec::new();
-            for call in calls.try_iter().map_err(|_| wrong_type("tool_calls", "a list of tool calls", calls))? {
-                let call = call?;
-                list.push(match call.cast::<ToolCall>() {
-                    Ok(call) => call.get().to_dict(py)?,
-                    Err(_) => call,
-                });
-            }
-            dict.set_item("tool_calls", list)?;
+            dict.set_item("tool_calls", call_dicts(calls)?)?;
         }
         let message = to_message(dict.as_any())?;
         Ok(Self { message })

@@ -205,6 +205,28 @@ impl Provider {
         Ok(endpoint)
     }
 
+    /// Where a call goes that has no options but these two.
+    fn plain_endpoint(
+        &self,
+        py: Python<'_>,
+        call: &str,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Arc<Endpoint>> {
+        let (mut limits, mut headers) = (None, Vec::new());
+        for (name, value) in keywords.iter().flat_map(|keywords| keywords.iter()) {
+            match string("an option's name", &name)?.as_str() {
+                "timeout" => limits = Some(timeouts(&value, self.endpoint.timeouts)?),
+                "extra_headers" if value.is_none() => {}
+                "extra_headers" => headers = header_pairs(&value)?,
+                other => {
+                    let message = format!("{call} has no option {other:?}; it has timeout and extra_headers");
+                    return Err(self.failed(py, Error::invalid(message)));
+                }
+            }
+        }
+        self.endpoint_for(py, limits, &headers)
+    }
+
     /// Starts a stream, or lays a known answer out as one that is over.
     fn start_stream(
         &self,
@@ -278,8 +300,7 @@ impl Provider {
             Some(body) if body.cast::<PyString>().is_ok() => string("body", body)?,
             Some(body) => to_json(body)?.to_string(),
         };
-        let call = CallOptions::new(None, keywords, self.endpoint.timeouts)?;
-        let endpoint = self.endpoint_for(py, call.timeouts, &call.extra_headers)?;
+        let endpoint = self.plain_endpoint(py, "request", keywords)?;
         Ok((self.route(py, endpoint)?, Ask { method, path: path.to_owned(), body: body.into() }, self.name()))
     }
 
@@ -543,15 +564,18 @@ impl Provider {
     }
 
     /// Starts listing the provider's models; await what it returns.
-    fn list_models(&self, py: Python<'_>) -> PyResult<Call> {
-        let (route, name) = (self.route(py, self.endpoint.clone())?, self.name());
+    #[pyo3(signature = (keywords=None))]
+    fn list_models(&self, py: Python<'_>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Call> {
+        let endpoint = self.plain_endpoint(py, "list_models", keywords)?;
+        let (route, name) = (self.route(py, endpoint)?, self.name());
         let work = async move { call::list_models(&route).await };
         Call::start(py, work, move |py, outcome| Self::finish_models(py, name, outcome))
     }
 
     /// Lists the provider's models and waits for it in this thread.
-    fn list_models_sync(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let route = self.route(py, self.endpoint.clone())?;
+    #[pyo3(signature = (keywords=None))]
+    fn list_models_sync(&self, py: Python<'_>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Py<PyAny>> {
+        let route = self.route(py, self.plain_endpoint(py, "list_models", keywords)?)?;
         let work = Work::start(py, async move { call::list_models(&route).await })?;
         Self::finish_models(py, self.name(), work.wait(py)?)
     }

@@ -1,10 +1,11 @@
 //! `LLMResponse` and what it is made of. Python objects are made when they are asked for.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use edgequake_core::{
-    call::{Completed, Meta},
-    model::{self, Message, Response, Role},
+    call::{self, Completed, Meta},
+    metrics::Metrics,
+    model::{self, FinishReason, Message, Part, Response, Role},
     wire,
 };
 use http::Version;
@@ -14,7 +15,15 @@ use pyo3::{
     types::{PyDict, PyString},
 };
 
-use crate::{json::loads, message::ChatMessage, metrics::InferenceMetrics, structured::Form};
+use crate::{
+    bridge::Work,
+    json::{loads, to_json},
+    message::{ChatMessage, to_calls},
+    metrics::InferenceMetrics,
+    options::{string, wrong_type},
+    stream::{SyncTextStream, TextStream},
+    structured::{Form, to_format},
+};
 
 /// The tokens of a call, as the provider counted them.
 ///
@@ -116,7 +125,8 @@ impl From<model::Usage> for Usage {
     }
 }
 
-/// A call of a tool that the model asks for. `arguments` is JSON text; `parse()` gives it as Python objects.
+/// A call of a tool that the model asks for. `arguments` is JSON text; `parse()` gives it as Python objects. One that is
+/// made by hand takes a dict for it, too.
 #[pyclass(name = "ToolCall", module = "edgequake_llm", frozen, eq, get_all)]
 #[derive(Clone, PartialEq)]
 pub(crate) struct ToolCall {
@@ -139,6 +149,20 @@ impl From<&model::ToolCall> for ToolCall {
 
 #[pymethods]
 impl ToolCall {
+    #[new]
+    #[pyo3(signature = (id, name, arguments, *, signature=None))]
+    fn new(
+        id: &Bound<'_, PyAny>,
+        name: &Bound<'_, PyAny>,
+        arguments: &Bound<'_, PyAny>,
+        signature: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let is_text = arguments.is_instance_of::<PyString>();
+        let arguments = if is_text { string("arguments", arguments)? } else { to_json(arguments)?.to_string() };
+        let signature = signature.map(|signature| string("signature", signature)).transpose()?;
+        Ok(Self { id: string("id", id)?, name: string("name", name)?, arguments, signature })
+    }
+
     /// The arguments as Python objects. Raises `ValueError` (`json.JSONDecodeError`) if the model wrote no valid JSON.
     fn parse<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         loads(py, &self.arguments)
@@ -239,17 +263,24 @@ impl RateLimits {
 }
 
 /// A whole answer. `str(response)` is its text.
+///
+/// One can be made by hand, for a hook that answers a call or for a test: from its text, `thinking`, a `refusal`,
+/// `tool_calls`, each in the place where a model would have it. `finish_reason` is `"stop"`, or `"tool_calls"` where there
+/// are some, unless it is given. `response_format` says how `parsed` reads the text, as for a call. `attempts` is 0.
+///
+/// Raises `InvalidRequestError` for values of a wrong type.
 #[pyclass(name = "LLMResponse", module = "edgequake_llm", frozen, weakref)]
 pub(crate) struct LlmResponse {
     completed: Arc<Completed<Response>>,
-    provider: &'static str,
+    provider: Cow<'static, str>,
     form: Option<Form>,
     parsed: PyOnceLock<Py<PyAny>>,
 }
 
 impl LlmResponse {
     /// The answer of a finished call.
-    pub(crate) fn of(completed: Completed<Response>, provider: &'static str) -> Self {
+    pub(crate) fn of(completed: Completed<Response>, provider: impl Into<Cow<'static, str>>) -> Self {
+        let provider = provider.into();
         Self { completed: Arc::new(completed), provider, form: None, parsed: PyOnceLock::new() }
     }
 
@@ -272,10 +303,79 @@ impl LlmResponse {
     fn meta(&self) -> &Meta {
         &self.completed.meta
     }
+
+    /// The reader's end of a stream that brings this answer and is over, and its form.
+    fn laid_out(&self, py: Python<'_>) -> (call::Receiver, Option<Form>) {
+        let (sender, receiver) = call::queue();
+        call::replay((*self.completed).clone(), sender);
+        (receiver, self.form.as_ref().map(|form| form.clone_ref(py)))
+    }
 }
 
 #[pymethods]
 impl LlmResponse {
+    #[new]
+    #[pyo3(signature = (content=None, *, model=None, provider=None, usage=None, finish_reason=None, tool_calls=None, thinking=None, refusal=None, id=None, response_format=None))]
+    #[allow(clippy::too_many_arguments)] // all but the text by keyword
+    fn new(
+        content: Option<&Bound<'_, PyAny>>,
+        model: Option<&Bound<'_, PyAny>>,
+        provider: Option<&Bound<'_, PyAny>>,
+        usage: Option<&Bound<'_, PyAny>>,
+        finish_reason: Option<&Bound<'_, PyAny>>,
+        tool_calls: Option<&Bound<'_, PyAny>>,
+        thinking: Option<&Bound<'_, PyAny>>,
+        refusal: Option<&Bound<'_, PyAny>>,
+        id: Option<&Bound<'_, PyAny>>,
+        response_format: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let text = |name: &str, value: Option<&Bound<'_, PyAny>>| value.map(|value| string(name, value)).transpose();
+        let usage = match usage {
+            None => None,
+            Some(usage) => match usage.cast::<Usage>() {
+                Ok(usage) => Some(usage.get().usage),
+                Err(_) => return Err(wrong_type("usage", "a Usage", usage)),
+            },
+        };
+        let thinking = text("thinking", thinking)?.map(|text| Part::Thinking { text, signature: None });
+        let said = text("content", content)?.filter(|text| !text.is_empty());
+        let said = said.map(|text| Part::Text { text, cache: None });
+        let refusal = text("refusal", refusal)?.map(|text| Part::Refusal { text });
+        let calls = tool_calls.map(to_calls).transpose()?.unwrap_or_default();
+        let otherwise = if calls.is_empty() { "stop" } else { "tool_calls" };
+        let reason = text("finish_reason", finish_reason)?.unwrap_or_else(|| otherwise.to_owned());
+        let value = Response {
+            id: text("id", id)?.unwrap_or_default(),
+            model: text("model", model)?.unwrap_or_default(),
+            parts: thinking.into_iter().chain(said).chain(refusal).chain(calls).collect(),
+            finish_reason: Some(FinishReason::parse(&reason)),
+            raw_finish_reason: Some(reason),
+            usage,
+            ..Response::default()
+        };
+        let mut metrics = Metrics::default();
+        if let Some(usage) = usage {
+            metrics.set_tokens(usage.prompt_tokens(), usage.completion_tokens());
+        }
+        metrics.finish(std::time::Duration::ZERO);
+        let form = response_format.map(to_format).transpose()?.and_then(|(_, form)| form);
+        let provider = text("provider", provider)?.map_or(Cow::Borrowed("unknown"), Cow::Owned);
+        let meta = Meta { attempts: 0, metrics, ..Meta::default() };
+        Ok(Self::of(Completed { value, meta }, provider).with_form(form))
+    }
+
+    /// This answer as a stream that has come whole, as `provider.stream` gives one.
+    fn replay(&self, py: Python<'_>) -> PyResult<TextStream> {
+        let (receiver, form) = self.laid_out(py);
+        TextStream::new(py, receiver, Work::done(), self.provider.clone(), form)
+    }
+
+    /// As `replay`, to be read without an event loop.
+    fn replay_sync(&self, py: Python<'_>) -> PyResult<SyncTextStream> {
+        let (receiver, form) = self.laid_out(py);
+        SyncTextStream::new(py, receiver, Work::done(), self.provider.clone(), form)
+    }
+
     /// The text of the answer; empty when there is none, as with tool calls.
     #[getter]
     pub(crate) fn content(&self) -> std::borrow::Cow<'_, str> {
@@ -353,8 +453,8 @@ impl LlmResponse {
 
     /// The provider's name, as `openai`.
     #[getter]
-    fn provider(&self) -> &'static str {
-        self.provider
+    fn provider(&self) -> &str {
+        &self.provider
     }
 
     /// The provider's id of the request, for its support.
@@ -363,7 +463,7 @@ impl LlmResponse {
         self.meta().request_id.as_deref()
     }
 
-    /// Requests sent for this answer: more than 1 when some failed and were tried again, 0 when a cache had it.
+    /// Requests sent for this answer: more than 1 when some failed and were tried again, 0 when a cache or a hook had it.
     #[getter]
     fn attempts(&self) -> u32 {
         self.meta().attempts

@@ -1,6 +1,7 @@
 //! Streams: `TextStream` for asyncio and `SyncTextStream` for threads, over the same queue.
 
 use std::{
+    borrow::Cow,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -40,7 +41,7 @@ enum End {
 }
 
 impl End {
-    fn of(py: Python<'_>, outcome: Outcome, provider: &'static str, form: Option<Form>) -> PyResult<Self> {
+    fn of(py: Python<'_>, outcome: Outcome, provider: Cow<'static, str>, form: Option<Form>) -> PyResult<Self> {
         Ok(match outcome {
             Ok(completed) => Self::Whole(Py::new(py, LlmResponse::of(*completed, provider).with_form(form))?),
             Err(error) => Self::Broken(to_py(py, &error).into_value(py).into_any()),
@@ -123,7 +124,7 @@ struct Reader {
     receiver: Receiver,
     work: Work<()>,
     end: Option<End>,
-    provider: &'static str,
+    provider: Cow<'static, str>,
     /// The form of the answer, where one was asked for, and what was read of it.
     written: Option<Draft>,
 }
@@ -187,7 +188,7 @@ impl Reader {
 
     fn ended(&mut self, py: Python<'_>, outcome: Outcome) -> PyResult<()> {
         let form = self.written.as_ref().map(|(form, _)| form.clone_ref(py));
-        self.end = Some(End::of(py, outcome, self.provider, form)?);
+        self.end = Some(End::of(py, outcome, self.provider.clone(), form)?);
         Ok(())
     }
 
@@ -396,10 +397,10 @@ impl TextStream {
         py: Python<'_>,
         receiver: Receiver,
         work: Work<()>,
-        provider: &'static str,
+        provider: impl Into<Cow<'static, str>>,
         form: Option<Form>,
     ) -> PyResult<Self> {
-        let progress = receiver.progress();
+        let (progress, provider) = (receiver.progress(), provider.into());
         let written = form.map(|form| (form, Mutex::default()));
         let reader = Reader { receiver, work, end: None, provider, written };
         let reader = Py::new(py, AsyncReader { reader, waiter: None })?;
@@ -520,7 +521,7 @@ struct SyncReader {
     /// Whether `end` is set, for those who wait without the interpreter.
     ended: AtomicBool,
     progress: Progress,
-    provider: &'static str,
+    provider: Cow<'static, str>,
     written: Option<Draft>,
 }
 
@@ -555,7 +556,7 @@ impl SyncReader {
                         Some(Next::Event(event)) => event,
                         Some(Next::End(outcome)) => {
                             let form = self.written.as_ref().map(|(form, _)| form.clone_ref(py));
-                            self.set_end(End::of(py, outcome, self.provider, form)?);
+                            self.set_end(End::of(py, outcome, self.provider.clone(), form)?);
                             continue;
                         }
                     }
@@ -608,10 +609,10 @@ impl SyncTextStream {
         py: Python<'_>,
         receiver: Receiver,
         work: Work<()>,
-        provider: &'static str,
+        provider: impl Into<Cow<'static, str>>,
         form: Option<Form>,
     ) -> PyResult<Self> {
-        let progress = receiver.progress();
+        let (progress, provider) = (receiver.progress(), provider.into());
         let reader = SyncReader {
             receiver: Mutex::new(receiver),
             work: Mutex::new(work),
