@@ -15,6 +15,7 @@ import calls_anthropic
 import calls_gemini
 import calls_ollama
 import calls_openai
+import calls_responses
 import pytest
 import recordings
 from calls import NotExpressible
@@ -23,9 +24,16 @@ import edgequake_llm
 
 pytestmark = recordings.needs_recordings
 
-READERS = {"openai": calls_openai, "anthropic": calls_anthropic, "gemini": calls_gemini, "ollama": calls_ollama}
+READERS = {
+    "openai": calls_openai,
+    "openai-responses": calls_responses,
+    "anthropic": calls_anthropic,
+    "gemini": calls_gemini,
+    "ollama": calls_ollama,
+}
 FAMILIES = {
     "openai": ["openai.chat"],
+    "responses": ["openai.responses"],
     "anthropic": ["anthropic.messages"],
     "gemini": ["gemini.generate", "gemini.stream"],
     "ollama": ["ollama.chat"],
@@ -63,6 +71,9 @@ REASONS = {
             "earlier thinking goes back only to servers that want it", ("/reasoning_content is only in the recorded",)
         ),
     ],
+    "responses": [
+        Reason("thinking that a server shows as it is goes back as a summary", ("/summary is",)),
+    ],
     "anthropic": [
         REFUSED,
         Reason("instructions go to the front: other providers have no place for them further down", ("the middle of",)),
@@ -97,7 +108,9 @@ def preset_of(exchange: recordings.Exchange) -> str | None:
 
 def provider_of(exchange: recordings.Exchange) -> edgequake_llm.Provider:
     preset = preset_of(exchange)
-    match exchange.provider:
+    match exchange.format:
+        case "openai-responses":
+            return edgequake_llm.OpenAIProvider("key", api="responses")
         case "openai" if preset:
             return edgequake_llm.OpenAIProvider.preset(preset, "key")
         case "openai":
@@ -125,7 +138,7 @@ def differences(recorded: Any, ours: Any, at: str = "") -> list[str]:
 
 def said(exchange: recordings.Exchange) -> str:
     """What keeps a request from being said through the API; empty if nothing does."""
-    reader = READERS[exchange.provider]
+    reader = READERS[exchange.format]
     try:
         call = reader.read_call(exchange.path, exchange.request)
         path, body = provider_of(exchange)._core.encode(call.messages, None, call.options, stream=call.stream)
