@@ -32,9 +32,9 @@ class OpenAIProvider(Provider):
 
     `api="responses"` speaks the Responses API instead, through the same methods: thinking is kept in its encrypted form
     and goes back with the next turn, OpenAI's own tools are given as they are (`tools=[{"type": "web_search"}]`), and
-    `extra={"previous_response_id": response.id}` goes on from an answer that OpenAI has stored (a system message stays in
-    that conversation; `extra={"instructions": ...}` holds for one turn). It has no `stop`, `seed`, `presence_penalty`
-    and `frequency_penalty`.
+    `extra={"previous_response_id": response.id}` goes on from an answer that OpenAI has stored (a system message stays
+    in that conversation; `extra={"instructions": ...}` holds for one turn). It has no `stop`, `seed`,
+    `presence_penalty` and `frequency_penalty`.
 
     Environment: `OPENAI_API_KEY`; `OPENAI_BASE_URL` or `OPENAI_API_BASE`.
     """
