@@ -20,7 +20,7 @@ pub struct Seat {
 struct Flight<W, A> {
     number: u64,
     waiters: HashMap<u64, W>,
-    work: Option<A>,
+    work: A,
 }
 
 /// What one caller's leaving means. What is in here is the caller's to drop, outside of any lock.
@@ -30,11 +30,12 @@ pub struct Left<W, A> {
     pub waiter: Option<W>,
     /// It was the last one: the work is to be stopped, and its result will be nobody's.
     pub last: bool,
-    /// What [`Flights::carry`] was given, if it was the last one.
+    /// The flight's handle of the work, if it was the last one.
     pub work: Option<A>,
 }
 
-/// The flights in the air, each with those who wait for it and with a handle of the work, by which it can be stopped.
+/// The flights in the air, each with those who wait for it and with a handle of the work, by which it can be stopped and by
+/// which those who come later find what there is of it already.
 #[derive(Debug)]
 pub struct Flights<W, A> {
     flights: HashMap<Key, Flight<W, A>>,
@@ -47,23 +48,24 @@ impl<W, A> Default for Flights<W, A> {
     }
 }
 
-impl<W, A> Flights<W, A> {
-    /// Waits for the flight of `key`. With `true` there was none: the caller starts the work, and [`Flights::land`] is called
-    /// when it is done.
-    pub fn join(&mut self, key: Key, waiter: W) -> (Seat, bool) {
+impl<W, A: Clone> Flights<W, A> {
+    /// Waits for the flight of `key`. With `true` there was none: the caller starts the work of the handle that it gets back
+    /// again, and [`Flights::land`] is called when it is done.
+    pub fn join(&mut self, key: Key, waiter: W, work: impl FnOnce() -> A) -> (Seat, A, bool) {
         self.next += 1;
         let number = self.next;
-        let flight = self.flights.entry(key).or_insert_with(|| Flight { number, waiters: HashMap::new(), work: None });
+        let flight =
+            self.flights.entry(key).or_insert_with(|| Flight { number, waiters: HashMap::new(), work: work() });
         flight.waiters.insert(number, waiter);
-        (Seat { key, flight: flight.number, waiter: number }, flight.number == number)
+        (Seat { key, flight: flight.number, waiter: number }, flight.work.clone(), flight.number == number)
     }
 
-    /// Notes the work of the flight, for the one who will be the last to leave. It comes back if the flight is over already.
-    pub fn carry(&mut self, seat: Seat, work: A) -> Option<A> {
-        match self.flights.get_mut(&seat.key).filter(|flight| flight.number == seat.flight) {
-            Some(flight) => flight.work.replace(work),
-            None => Some(work),
-        }
+    /// As [`Flights::join`], if there is a flight of `key` in the air; the waiter comes back if not.
+    pub fn join_in_the_air(&mut self, key: Key, waiter: W) -> Result<(Seat, A), W> {
+        let Some(flight) = self.flights.get_mut(&key) else { return Err(waiter) };
+        self.next += 1;
+        flight.waiters.insert(self.next, waiter);
+        Ok((Seat { key, flight: flight.number, waiter: self.next }, flight.work.clone()))
     }
 
     /// Stops waiting.
@@ -73,7 +75,7 @@ impl<W, A> Flights<W, A> {
         };
         let waiter = flight.waiters.remove(&seat.waiter);
         let last = flight.waiters.is_empty();
-        let work = if last { self.flights.remove(&seat.key).and_then(|flight| flight.work) } else { None };
+        let work = if last { self.flights.remove(&seat.key).map(|flight| flight.work) } else { None };
         Left { waiter, last, work }
     }
 
@@ -114,36 +116,46 @@ mod tests {
     #[test]
     fn equal_calls_share_one_flight_and_land_in_order() {
         let mut flights = Plain::default();
-        let (seat, first) = flights.join(key("a"), 0);
-        assert!(first);
+        let (seat, work, first) = flights.join(key("a"), 0, || "work");
+        assert!(first && work == "work");
         for n in 1..1000 {
-            assert!(!flights.join(key("a"), n).1);
+            let (_, work, first) = flights.join(key("a"), n, || unreachable!());
+            assert!(!first && work == "work");
         }
-        assert!(flights.join(key("b"), -1).1, "another key is another flight");
+        assert!(flights.join(key("b"), -1, || "other").2, "another key is another flight");
         assert_eq!(flights.land(seat), (0..1000).collect::<Vec<_>>());
         assert_eq!(flights.len(), 1);
-        assert!(flights.join(key("a"), 7).1, "after landing, the next one starts anew");
+        assert!(flights.join(key("a"), 7, || "next").2, "after landing, the next one starts anew");
     }
 
     #[test]
     fn one_who_leaves_does_not_stop_the_rest_but_the_last_one_does() {
         let mut flights = Plain::default();
-        let (first, _) = flights.join(key("a"), "first");
-        let (second, _) = flights.join(key("a"), "second");
-        assert_eq!(flights.carry(first, "work"), None);
+        let (first, ..) = flights.join(key("a"), "first", || "work");
+        let (second, ..) = flights.join(key("a"), "second", || unreachable!());
         assert_eq!(flights.leave(first), Left { waiter: Some("first"), last: false, work: None });
         assert_eq!(flights.leave(first), Left { waiter: None, last: false, work: None }, "leaving twice counts once");
         assert_eq!(flights.leave(second), Left { waiter: Some("second"), last: true, work: Some("work") });
         assert!(flights.is_empty());
-        assert_eq!(flights.carry(first, "late"), Some("late"), "to be stopped at once");
+    }
+
+    #[test]
+    fn who_only_joins_starts_nothing() {
+        let mut flights = Plain::default();
+        assert_eq!(flights.join_in_the_air(key("a"), "alone"), Err("alone"));
+        let (seat, ..) = flights.join(key("a"), "first", || "work");
+        let (second, work) = flights.join_in_the_air(key("a"), "second").unwrap();
+        assert_eq!(work, "work");
+        assert!(!flights.leave(seat).last);
+        assert_eq!(flights.land(second), ["second"], "and may be the one that it lands for");
     }
 
     #[test]
     fn an_abandoned_flight_does_not_land_on_its_successor() {
         let mut flights = Plain::default();
-        let (old, _) = flights.join(key("a"), "old");
+        let (old, ..) = flights.join(key("a"), "old", || "work");
         flights.leave(old);
-        let (new, started) = flights.join(key("a"), "new");
+        let (new, _, started) = flights.join(key("a"), "new", || "work");
         assert!(started);
         assert_eq!(flights.land(old), Vec::<&str>::new());
         assert!(!flights.leave(old).last);

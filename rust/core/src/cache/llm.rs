@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Cache, CacheConfig, CacheStats, Clock, Flying, Key, Lookup, Ttl};
 use crate::{
-    call::{Completed, Meta},
+    call::{Completed, Meta, Tape},
     metrics::Metrics,
     model::{Citation, Embeddings, FinishReason, Media, Options, Part, Response},
 };
@@ -159,6 +159,8 @@ pub struct LlmCache {
     clock: Clock,
     /// Chat calls under way.
     pub(crate) chats: Flying<Completed<Response>>,
+    /// Streamed chat calls under way, with what has come of their answers.
+    pub(crate) streams: Flying<Completed<Response>, Arc<Tape>>,
     /// Embedding calls under way.
     pub(crate) embeds: Flying<Completed<Embeddings>>,
 }
@@ -167,7 +169,8 @@ impl LlmCache {
     /// An empty cache.
     pub fn new(config: LlmCacheConfig, clock: Clock) -> Self {
         let cache = Cache::new(config.limits);
-        Self { config, cache, clock, chats: Flying::default(), embeds: Flying::default() }
+        let (chats, streams, embeds) = Default::default();
+        Self { config, cache, clock, chats, streams, embeds }
     }
 
     /// How it was set up.

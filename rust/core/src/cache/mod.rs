@@ -37,7 +37,7 @@ pub use key::{Key, KeyBuilder};
 pub use llm::{Answer, LlmCache, LlmCacheConfig, Stored};
 pub use request_key::{chat_key, embed_key, embed_keys};
 
-pub(crate) use single::Flying;
+pub(crate) use single::{Aboard, Flying};
 use store::Store;
 
 /// What a cache may hold and for how long.

@@ -1,11 +1,12 @@
 //! Single flight on the I/O thread: runs the work that equal calls share.
 //!
 //! The work is a task of its own, so whoever asked first may leave without hurting the others. Each caller keeps to its
-//! own total time; when the last one has left, the task is aborted and the request taken back.
+//! own total time; when the last one has left, the task is aborted and the request taken back. A flight may carry something
+//! that all aboard see before it lands: what there is of a streamed answer.
 
 use std::{
     fmt, mem, process,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use arc_swap::ArcSwap;
@@ -21,36 +22,44 @@ use crate::{
 /// What each waiter is told: the outcome, and whether it is the one that pays for it.
 type Landed<T> = (Result<Arc<T>, Error>, bool);
 
+type Waiting<T, S> = Flights<oneshot::Sender<Landed<T>>, Arc<Work<S>>>;
+
+/// The work of a flight, and what its passengers see of it on the way.
+struct Work<S> {
+    seen: S,
+    task: OnceLock<AbortHandle>,
+}
+
 /// The flights of one process. A forked child inherits flights that nobody flies, and perhaps a lock that nobody will
 /// open: it leaves them alone and begins with none.
-struct Air<T> {
+struct Air<T, S> {
     pid: u32,
-    flights: Mutex<Flights<oneshot::Sender<Landed<T>>, AbortHandle>>,
+    flights: Mutex<Waiting<T, S>>,
 }
 
 /// Work under way, by key.
-pub(crate) struct Flying<T>(ArcSwap<Air<T>>);
+pub(crate) struct Flying<T, S = ()>(ArcSwap<Air<T, S>>);
 
-impl<T> Default for Flying<T> {
+impl<T, S> Default for Flying<T, S> {
     fn default() -> Self {
         Self(ArcSwap::from_pointee(Air::default()))
     }
 }
 
-impl<T> Default for Air<T> {
+impl<T, S> Default for Air<T, S> {
     fn default() -> Self {
         Self { pid: process::id(), flights: Mutex::default() }
     }
 }
 
-impl<T> fmt::Debug for Flying<T> {
+impl<T, S> fmt::Debug for Flying<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Flying")
     }
 }
 
-impl<T: Send + Sync + 'static> Flying<T> {
-    fn air(&self) -> Arc<Air<T>> {
+impl<T: Send + Sync + 'static, S: Send + Sync + 'static> Flying<T, S> {
+    fn air(&self) -> Arc<Air<T, S>> {
         let current = self.0.load_full();
         if current.pid == process::id() {
             return current;
@@ -62,6 +71,36 @@ impl<T: Send + Sync + 'static> Flying<T> {
         self.0.load_full()
     }
 
+    /// A place on the flight of `key`. If there is none in the air, `work` takes off, and is given what those aboard see of
+    /// it. Must run on the I/O thread.
+    pub(crate) fn board<F>(&self, key: Key, seen: impl FnOnce() -> S, work: impl FnOnce(&S) -> F) -> Aboard<T, S>
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let air = self.air();
+        let (sender, landed) = oneshot::channel();
+        let shared = || Arc::new(Work { seen: seen(), task: OnceLock::new() });
+        let (seat, shared, first) = lock(&air.flights).join(key, sender, shared);
+        let aboard = Aboard { _place: Place { air: air.clone(), seat }, work: shared, landed, first };
+        if first {
+            let (work, landing) = (work(&aboard.work.seen), Landing { air: Some(air), seat });
+            let task = tokio::spawn(async move { landing.land(work.await) });
+            // Nobody has left before this is set: the first one is aboard.
+            let _ = aboard.work.task.set(task.abort_handle());
+        }
+        aboard
+    }
+
+    /// A place on the flight of `key`, if it is in the air.
+    pub(crate) fn join(&self, key: Key) -> Option<Aboard<T, S>> {
+        let air = self.air();
+        let (sender, landed) = oneshot::channel();
+        let (seat, work) = lock(&air.flights).join_in_the_air(key, sender).ok()?;
+        Some(Aboard { _place: Place { air, seat }, work, landed, first: false })
+    }
+}
+
+impl<T: Send + Sync + 'static> Flying<T> {
     /// The result of `work`, or of equal work that is under way already, and whether this caller is the one that pays for
     /// it: exactly one of those who get it is. Must run on the I/O thread.
     ///
@@ -72,52 +111,67 @@ impl<T: Send + Sync + 'static> Flying<T> {
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         loop {
-            let air = self.air();
-            let (sender, receiver) = oneshot::channel();
-            let (seat, first) = lock(&air.flights).join(key, sender);
-            let _place = Place { air: &air, seat };
-            let landed = if first {
-                let (work, landing) = (work(), Landing { air: Some(air.clone()), seat });
-                let task = tokio::spawn(async move { landing.land(work.await) });
-                let over = lock(&air.flights).carry(seat, task.abort_handle());
-                drop(over);
-                receiver.await
-            } else {
-                clock.within_total(receiver).await?
-            };
+            let mut aboard = self.board(key, || (), |()| work());
+            // The work keeps to the total time of whoever began it.
+            let landed = if aboard.first { aboard.landed().await } else { clock.within_total(aboard.landed()).await? };
             match landed {
-                Ok((Ok(value), pays)) => return Ok((value, pays)),
-                // The time of whoever began it is over, but ours is not.
-                Ok((Err(error), _)) if !first && error.kind() == ErrorKind::TotalTimeout => {}
-                Ok((Err(error), _)) => return Err(error),
-                Err(_) => return Err(Error::new(ErrorKind::Internal, "the shared request was lost")),
+                Err(error) if aboard.was_hasty(&error) => {}
+                landed => return landed,
             }
         }
     }
 }
 
-/// A caller that waits. Dropped, it has left.
-struct Place<'a, T> {
-    air: &'a Air<T>,
+/// A caller's place on a flight. Dropped, it has left.
+pub(crate) struct Aboard<T, S> {
+    _place: Place<T, S>,
+    work: Arc<Work<S>>,
+    landed: oneshot::Receiver<Landed<T>>,
+    first: bool,
+}
+
+impl<T, S> Aboard<T, S> {
+    /// What there is to see of the work before it is done.
+    pub(crate) fn seen(&self) -> &S {
+        &self.work.seen
+    }
+
+    /// Waits for the outcome and whether this caller is the one that pays for it. Comes once; may be given up and called
+    /// again before.
+    pub(crate) async fn landed(&mut self) -> Result<(Arc<T>, bool), Error> {
+        match (&mut self.landed).await {
+            Ok((outcome, pays)) => outcome.map(|value| (value, pays)),
+            Err(_) => Err(Error::new(ErrorKind::Internal, "the shared request was lost")),
+        }
+    }
+
+    /// Whether the work failed because the time of whoever began it is over, and that is not this caller.
+    pub(crate) fn was_hasty(&self, error: &Error) -> bool {
+        !self.first && error.kind() == ErrorKind::TotalTimeout
+    }
+}
+
+struct Place<T, S> {
+    air: Arc<Air<T, S>>,
     seat: Seat,
 }
 
-impl<T> Drop for Place<'_, T> {
+impl<T, S> Drop for Place<T, S> {
     fn drop(&mut self) {
         let left = lock(&self.air.flights).leave(self.seat);
-        if let Some(work) = left.work {
-            work.abort();
+        if let Some(task) = left.work.as_ref().and_then(|work| work.task.get()) {
+            task.abort();
         }
     }
 }
 
 /// The work's duty to tell the waiters, kept even if it panics.
-struct Landing<T> {
-    air: Option<Arc<Air<T>>>,
+struct Landing<T, S> {
+    air: Option<Arc<Air<T, S>>>,
     seat: Seat,
 }
 
-impl<T> Landing<T> {
+impl<T, S> Landing<T, S> {
     fn land(mut self, outcome: Result<T, Error>) {
         self.tell(outcome);
     }
@@ -138,7 +192,7 @@ impl<T> Landing<T> {
     }
 }
 
-impl<T> Drop for Landing<T> {
+impl<T, S> Drop for Landing<T, S> {
     fn drop(&mut self) {
         self.tell(Err(Error::new(ErrorKind::Internal, "the shared request failed inside edgequake-llm")));
     }

@@ -10,10 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Completed, Meta, Route, Sender, Timeouts, timeouts::Clock};
+use super::{Completed, Meta, Route, Sender, Tape, Timeouts, timeouts::Clock};
 use crate::{
-    cache::{Answer, Key, KeyBuilder, LlmCache, Lookup, Stored, chat_key, embed_keys},
-    error::Error,
+    cache::{Aboard, Answer, Key, KeyBuilder, LlmCache, Lookup, Stored, chat_key, embed_keys},
+    error::{Error, ErrorKind},
     metrics::Metrics,
     model::{Assembly, ChatRequest, EmbedRequest, Embeddings, Response, Usage},
     runtime::generation,
@@ -79,6 +79,10 @@ impl Route {
             flight.integer(i128::from_le_bytes(key.to_bytes()));
         });
         flight.finish()
+    }
+
+    fn stream_flight(&self, key: Key) -> Key {
+        self.flight("edgequake/stream-flight/1", [key].into_iter())
     }
 }
 
@@ -153,6 +157,14 @@ async fn share_chat(
     let Some(innermost) = route.chat_caches(request).next_back() else {
         return Ok((Arc::new(super::unary::chat(route, request.clone()).await?), true));
     };
+    if let Some(mut stream) = innermost.streams.join(route.stream_flight(key)) {
+        let _drives = stream.seen().clone().drive();
+        match clock.within_total(stream.landed()).await? {
+            // What a stream cannot do once something was read of it, a whole call can: ask again.
+            Err(error) if error.partial().is_some() || stream.was_hasty(&error) => {}
+            landed => return landed,
+        }
+    }
     let flight = route.flight("edgequake/chat-flight/1", [key].into_iter());
     let work = || {
         let (route, request) = (route.clone(), request.clone());
@@ -182,27 +194,98 @@ fn landed(route: &Route, request: &ChatRequest, key: Key) -> Option<Arc<Answer>>
     })
 }
 
-/// As [`ask_chat`], for a stream. It makes its own request: another caller's stream may be read slowly, and the first token
-/// must not wait for the end of another's. It is kept if it ends whole.
+/// As [`ask_chat`], for a stream. Equal streams share one request: whoever comes later is given at once what has come
+/// already, and follows. It does not wait for an equal call that is no stream, whose first token comes with its last.
 ///
 /// Events go to `sender` as they come, and its end is the last thing it is told. A failure before the first event was handed
 /// over is tried again; after it, never: the request would be billed twice and the text would come twice.
 pub async fn ask_stream(route: Route, request: ChatRequest, place: Chat, sender: Sender) {
-    let landed = place.0.and_then(|key| landed(&route, &request, key));
-    if let Some(answer) = landed {
-        if let Some(innermost) = route.chat_caches(&request).next_back() {
-            innermost.add_shared(answer.tokens());
+    let innermost = route.chat_caches(&request).next_back().cloned();
+    let outcome = match place.0.zip(innermost) {
+        None => super::stream::stream(&route, request, &sender).await,
+        Some((key, innermost)) => {
+            if let Some(answer) = landed(&route, &request, key) {
+                innermost.add_shared(answer.tokens());
+                return replay(answer.recall(Duration::ZERO), sender);
+            }
+            share_stream(&route, &request, key, &innermost, &sender).await
         }
-        return replay(answer.recall(Duration::ZERO), sender);
-    }
-    let caches: Vec<_> = route.chat_caches(&request).cloned().collect();
-    let outcome = super::stream::stream(&route, request, &sender).await;
-    if let (Ok(completed), Some(key)) = (&outcome, place.0) {
-        caches.iter().for_each(|cache| {
-            cache.keep_answer(key, completed, route.name());
-        });
-    }
+    };
     sender.finish(outcome.map(Box::new).map_err(|error| route.endpoint.named(error)));
+}
+
+async fn share_stream(
+    route: &Route,
+    request: &ChatRequest,
+    key: Key,
+    innermost: &LlmCache,
+    sender: &Sender,
+) -> Result<Completed<Response>, Error> {
+    let clock = Clock::start(route.endpoint.timeouts);
+    let work = |tape: &Arc<Tape>| {
+        let (route, request, tape) = (route.clone(), request.clone(), tape.clone());
+        async move {
+            let caches: Vec<_> = route.chat_caches(&request).cloned().collect();
+            let outcome = super::stream::stream(&route, request, &*tape).await;
+            let completed = outcome.map_err(|error| route.endpoint.named(error))?;
+            caches.iter().for_each(|cache| {
+                cache.keep_answer(key, &completed, route.name());
+            });
+            Ok(completed)
+        }
+    };
+    let (completed, pays) = loop {
+        let mut aboard = innermost.streams.board(route.stream_flight(key), Arc::default, work);
+        match follow(&mut aboard, &clock, sender, &request.model).await? {
+            Err(error) if aboard.was_hasty(&error) => {}
+            outcome => break outcome?,
+        }
+    };
+    // Each reader's times are its own.
+    let mut metrics = sender.metrics();
+    metrics.finish(clock.elapsed());
+    if let Some(usage) = &completed.value.usage {
+        metrics.set_tokens(usage.prompt_tokens(), usage.completion_tokens());
+    }
+    let mut completed = if pays {
+        Arc::unwrap_or_clone(completed)
+    } else {
+        let answer = Arc::new(Answer::new(&completed, route.name()));
+        innermost.add_shared(answer.tokens());
+        // The one who asked has other outer caches, perhaps.
+        let outer = route.chat_caches(request).filter(|cache| !cache.contains(key));
+        outer.for_each(|cache| cache.keep(key, &answer));
+        answer.recall(Duration::ZERO)
+    };
+    completed.meta.metrics = metrics;
+    Ok(completed)
+}
+
+/// What the reader of a shared stream gets in the end: the answer, and whether it is the one that pays.
+type Shared = Result<(Arc<Completed<Response>>, bool), Error>;
+
+/// Plays the tape of a stream from its beginning to its end, as fast as the reader takes it. The outer error is this reader's
+/// alone: its total time is over.
+async fn follow(
+    aboard: &mut Aboard<Completed<Response>, Arc<Tape>>,
+    clock: &Clock,
+    sender: &Sender,
+    model: &str,
+) -> Result<Shared, Error> {
+    let mut playing = aboard.seen().clone().play(sender);
+    let played = clock.within_total(async {
+        let landed = tokio::select! {
+            biased;
+            () = playing.on(clock) => Err(Error::new(ErrorKind::Internal, "a tape has no end of its own")),
+            landed = aboard.landed() => landed,
+        };
+        playing.rest(clock).await;
+        landed
+    });
+    played.await.map_err(|error| match playing.so_far(model) {
+        Some(partial) => error.with_partial(partial),
+        None => error,
+    })
 }
 
 /// Plays a whole answer as a stream that has ended, in as few events as it can be told in.

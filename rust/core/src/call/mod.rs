@@ -14,6 +14,7 @@ mod resource;
 mod retry;
 mod route;
 mod stream;
+mod tape;
 mod timeouts;
 mod unary;
 
@@ -26,6 +27,7 @@ pub use queue::{Next, Outcome, Progress, Receiver, Sender, queue};
 pub use resource::{ask, count_tokens, list_models};
 pub use retry::RetryPolicy;
 pub use route::Route;
+pub(crate) use tape::Tape;
 pub(crate) use timeouts::Clock;
 pub use timeouts::Timeouts;
 pub use unary::status_error;

@@ -8,7 +8,7 @@ use std::{
 
 use http::HeaderMap;
 
-use super::{Failed, RetryPolicy, Route, Sender, estimate::Estimate, timeouts::Clock};
+use super::{Failed, RetryPolicy, Route, estimate::Estimate, queue::Sink, timeouts::Clock};
 use crate::{
     error::{Error, ErrorKind},
     limiter::{Limiter, Permit},
@@ -35,15 +35,15 @@ impl Route {
     }
 
     /// Waits until every limiter has let the try in; the wait counts against the call's total time. Dropping the future
-    /// gives back what was granted. `sender` is where the try's answer goes if it comes in pieces.
+    /// gives back what was granted. `sink` is where the try's answer goes if it comes in pieces.
     pub(super) async fn enter<'a>(
         &'a self,
         estimate: Estimate,
         clock: &Clock,
-        sender: Option<&'a Sender>,
+        sink: Option<&'a dyn Sink>,
     ) -> Result<Passage<'a>, Error> {
         let permits = Vec::with_capacity(self.limiters.len());
-        let mut passage = Passage { limiters: &self.limiters, permits, prompt: estimate.prompt, sender, sent: false };
+        let mut passage = Passage { limiters: &self.limiters, permits, prompt: estimate.prompt, sink, sent: false };
         for limiter in self.limiters.iter() {
             let entered = clock.within_total(limiter.acquire(estimate.total())).await?;
             passage.permits.push(entered?);
@@ -59,7 +59,7 @@ pub(super) struct Passage<'a> {
     limiters: &'a [Limiter],
     permits: Vec<Permit>,
     prompt: u64,
-    sender: Option<&'a Sender>,
+    sink: Option<&'a dyn Sink>,
     sent: bool,
 }
 
@@ -118,7 +118,7 @@ impl Passage<'_> {
 
     /// The tokens of the answer so far, one for each piece.
     fn made(&self) -> u64 {
-        self.sender.map_or(0, |sender| sender.metrics().output_tokens())
+        self.sink.map_or(0, |sink| sink.metrics().output_tokens())
     }
 }
 

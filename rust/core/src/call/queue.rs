@@ -5,11 +5,13 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     future::poll_fn,
     mem,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
+    vec::Drain,
 };
 
 use super::Completed;
@@ -21,12 +23,31 @@ use crate::{
 };
 
 /// The queue is full at this many events …
-const MAX_EVENTS: usize = 1024;
+pub(super) const MAX_EVENTS: usize = 1024;
 /// … or at this many bytes.
-const MAX_BYTES: usize = 256 << 10;
+pub(super) const MAX_BYTES: usize = 256 << 10;
 
 /// How a streamed call ended.
 pub type Outcome = Result<Box<Completed<Response>>, Error>;
+
+/// What a streamed call writes into: the queue of its reader, or the tape that equal calls read.
+pub(super) trait Sink: fmt::Debug + Send + Sync {
+    /// Puts events in that came at `now`, even if there is no room: what came in one piece of the socket is kept together.
+    /// Returns whether one of them carries something of the answer.
+    fn push(&self, events: Drain<'_, Event>, now: Duration) -> bool;
+
+    /// What it has taken so far; each piece counts as one token until the provider has given its counts.
+    fn metrics(&self) -> Metrics;
+
+    /// Ready when events may be put in.
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Whether events may be put in now.
+    fn has_room(&self) -> bool;
+
+    /// Whether others than the caller read it, who keep to their own total times.
+    fn is_shared(&self) -> bool;
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -93,15 +114,7 @@ impl Sender {
 
     /// Waits until the reader has made room.
     pub async fn room(&self) {
-        poll_fn(|cx| {
-            let mut state = lock(&self.0);
-            if state.events.len() < MAX_EVENTS && state.bytes < MAX_BYTES {
-                return Poll::Ready(());
-            }
-            state.writer = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
+        poll_fn(|cx| self.poll_room(cx)).await;
     }
 
     /// The call is over.
@@ -124,6 +137,33 @@ impl Sender {
         if let Some(reader) = reader {
             reader.wake();
         }
+    }
+}
+
+impl Sink for Sender {
+    fn push(&self, events: Drain<'_, Event>, now: Duration) -> bool {
+        Sender::push(self, events, now)
+    }
+
+    fn metrics(&self) -> Metrics {
+        Sender::metrics(self)
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = lock(&self.0);
+        if state.events.len() < MAX_EVENTS && state.bytes < MAX_BYTES {
+            return Poll::Ready(());
+        }
+        state.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn has_room(&self) -> bool {
+        Sender::has_room(self)
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 }
 

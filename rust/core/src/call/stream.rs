@@ -1,14 +1,18 @@
 //! A call whose answer comes in pieces.
 
-use std::{future::Future, pin::pin};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+};
 
 use bytes::Bytes;
 use http::header;
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    Completed, Endpoint, Failed, Route, Sender,
+    Completed, Endpoint, Failed, Route,
     passage::Passage,
+    queue::Sink,
     retry::Retry,
     timeouts::Clock,
     unary::{again, collect, encode, meta, open, refused, with_head},
@@ -24,8 +28,9 @@ use crate::{
 /// How much of an answer is kept to show in an error.
 const EXCERPT: usize = 1024;
 
-/// A streamed chat call, by the provider itself. As [`super::ask_stream`], but for the end, which the caller tells.
-pub(super) async fn stream(route: &Route, request: ChatRequest, sender: &Sender) -> Result<Completed<Response>, Error> {
+/// A streamed chat call, by the provider itself. As [`super::ask_stream`], but for the end, which the caller tells. Where
+/// others read it too, the total time holds until the first event: from then on each reader keeps to its own.
+pub(super) async fn stream(route: &Route, request: ChatRequest, sink: &dyn Sink) -> Result<Completed<Response>, Error> {
     let endpoint = &route.endpoint;
     let estimate = route.estimate(&request);
     let outgoing = encode(endpoint, request).await?;
@@ -36,11 +41,11 @@ pub(super) async fn stream(route: &Route, request: ChatRequest, sender: &Sender)
         let mut passage = match unseen.take() {
             Some(passage) => passage,
             None => {
-                let entered = route.enter(estimate, &clock, Some(sender)).await;
+                let entered = route.enter(estimate, &clock, Some(sink)).await;
                 entered.map_err(|error| refused(endpoint, &retry, error))?
             }
         };
-        let mut reading = Reading { endpoint, clock: &clock, sender, delivered: false };
+        let mut reading = Reading { endpoint, clock, sink, delivered: false };
         match reading.attempt(route, &mut passage, &outgoing).await {
             Ok(mut completed) => {
                 passage.done(completed.value.usage.map(|usage| usage.total_tokens()));
@@ -61,8 +66,8 @@ pub(super) async fn stream(route: &Route, request: ChatRequest, sender: &Sender)
 /// One try at reading a stream.
 struct Reading<'a> {
     endpoint: &'a Endpoint,
-    clock: &'a Clock,
-    sender: &'a Sender,
+    clock: Clock,
+    sink: &'a dyn Sink,
     delivered: bool,
 }
 
@@ -73,9 +78,9 @@ impl Reading<'_> {
         passage: &mut Passage<'_>,
         outgoing: &Outgoing,
     ) -> Result<Completed<Response>, Failed> {
-        let (mut answer, sent) = open(route, passage, outgoing, self.clock).await?;
+        let (mut answer, sent) = open(route, passage, outgoing, &self.clock).await?;
         let response = if comes_whole(&answer) {
-            let body = collect(&mut answer.body, self.clock, EXCERPT << 16).await?;
+            let body = collect(&mut answer.body, &self.clock, EXCERPT << 16).await?;
             let decoded = self.endpoint.wire.decode_chat(&body);
             let response = decoded.map_err(|error| with_head(error, &answer.headers, Some(answer.status.as_u16())))?;
             self.replay(&response);
@@ -86,7 +91,7 @@ impl Reading<'_> {
                 Err(error) => return Err(with_head(error, &answer.headers, None).into()),
             }
         };
-        let mut metrics = self.sender.metrics();
+        let mut metrics = self.sink.metrics();
         metrics.finish(self.clock.elapsed());
         if let Some(usage) = &response.usage {
             metrics.set_tokens(usage.prompt_tokens(), usage.completion_tokens());
@@ -111,7 +116,10 @@ impl Reading<'_> {
             return false;
         }
         self.delivered = true;
-        self.sender.push(events, self.clock.elapsed())
+        if self.sink.is_shared() {
+            self.clock = self.clock.without_total();
+        }
+        self.sink.push(events, self.clock.elapsed())
     }
 
     async fn read(&mut self, answer: &mut Answer, sent: Instant) -> Result<Response, Error> {
@@ -124,7 +132,7 @@ impl Reading<'_> {
         let mut watch = Watch { phase: ErrorKind::FirstTokenTimeout, from: sent };
         let mut timer = pin!(tokio::time::sleep_until(sent));
         let failure = loop {
-            let piece = match watch.next(self.clock, timer.as_mut(), answer.body.next()).await {
+            let piece = match watch.next(&self.clock, timer.as_mut(), answer.body.next()).await {
                 Ok(piece) => piece,
                 Err(error) => break error,
             };
@@ -163,9 +171,9 @@ impl Reading<'_> {
                     Error::new(ErrorKind::Connect, "the stream ended before its end")
                 };
             }
-            if !self.sender.has_room() {
+            if !self.sink.has_room() {
                 // The reader is slow, not the server: the time does not count against the idle limit.
-                let room = self.sender.room();
+                let room = poll_fn(|cx| self.sink.poll_room(cx));
                 self.clock.within_total(room).await?;
                 watch.from = Instant::now();
             }

@@ -55,6 +55,11 @@ impl Clock {
         self.started.elapsed()
     }
 
+    /// The same clock without a limit on the whole call.
+    pub(super) fn without_total(self) -> Self {
+        Self { timeouts: Timeouts { total: None, ..self.timeouts }, ..self }
+    }
+
     /// What is left of the total time.
     pub(super) fn left(&self) -> Option<Duration> {
         self.timeouts.total.map(|total| total.saturating_sub(self.elapsed()))

@@ -227,6 +227,25 @@ impl Assembly {
         self.events.push(Event::Finish(reason));
     }
 
+    /// An event that another assembly has handed out. What that one kept to itself (ids, signatures) is not in it.
+    pub fn event(&mut self, event: &Event) {
+        match event {
+            Event::Text(piece) => self.text(piece),
+            Event::Thinking(piece) => self.thinking(piece),
+            Event::Refusal(piece) => self.refusal(piece),
+            Event::ToolCallStart { index, id, name } => {
+                self.tool_start(ToolSlot::Index((*index).into()), id, name, None)
+            }
+            Event::ToolCallDelta { index, arguments } => {
+                self.tool_arguments(ToolSlot::Index((*index).into()), arguments);
+            }
+            Event::Citation(citation) => self.citation(Citation::clone(citation)),
+            Event::Part(part) => self.part(Part::clone(part)),
+            Event::Usage(usage) => self.usage(*usage),
+            Event::Finish(reason) => self.finish_as(reason.as_str(), reason.clone()),
+        }
+    }
+
     /// Puts a whole answer in, as if it had been streamed in as few pieces as possible.
     pub fn replay(&mut self, response: &Response) {
         self.meta(&response.id, &response.model);
@@ -320,6 +339,25 @@ mod tests {
         let arguments: Vec<_> = response.tool_calls().map(|call| call.arguments.clone()).collect();
         assert_eq!(arguments, ["[0]", "[1]"]);
         assert_eq!(response.finish_reason, Some(FinishReason::ToolCalls));
+    }
+
+    #[test]
+    fn events_make_the_same_answer_again() {
+        let mut answer = Assembly::new();
+        answer.thinking("hm");
+        answer.text("a");
+        answer.tool_start(ToolSlot::Index(7), "x", "f", None);
+        answer.tool_start(ToolSlot::Index(9), "y", "g", None);
+        answer.tool_arguments(ToolSlot::Index(7), "[1");
+        answer.tool_arguments(ToolSlot::Index(9), "[2]");
+        answer.tool_arguments(ToolSlot::Index(7), "]");
+        answer.part(Part::RedactedThinking { data: "d".into() });
+        answer.refusal("no");
+        answer.usage(Usage::from_inclusive(1, 0, 0, 2, 0));
+        answer.finish("tool_calls");
+        let mut again = Assembly::new();
+        answer.events().for_each(|event| again.event(&event));
+        assert_eq!(again.into_response(), answer.into_response());
     }
 
     #[test]

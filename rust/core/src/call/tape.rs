@@ -1,0 +1,316 @@
+//! What has come of a stream that equal calls share: written once, read by each from its beginning at its own pace.
+//!
+//! The request is read as fast as the fastest reader reads: a slow one holds nobody up, and when all are slow the socket is
+//! left alone until one of them goes on. The tape is kept whole as long as somebody reads it, for those who come later,
+//! so it is as large as the answer; each reader's own queue is bounded as any stream's.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::Duration,
+    vec::Drain,
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    Sender,
+    queue::{MAX_BYTES, MAX_EVENTS, Sink},
+    timeouts::Clock,
+};
+use crate::{
+    http::lock,
+    metrics::Metrics,
+    model::{Assembly, Event, Response},
+};
+
+/// A place on the tape: so many events, and so many bytes, come before it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    events: usize,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    events: Vec<Event>,
+    bytes: usize,
+    metrics: Metrics,
+    /// Where the fastest reader is or was.
+    furthest: Place,
+    /// Those who want the whole answer and no events.
+    driving: usize,
+    writer: Option<Waker>,
+}
+
+impl State {
+    /// The same bounds ahead of the fastest reader as a reader's queue has.
+    fn has_room(&self) -> bool {
+        let Place { events, bytes } = self.furthest;
+        let near = self.events.len() - events < MAX_EVENTS && self.bytes - bytes < MAX_BYTES;
+        near || self.driving > 0
+    }
+}
+
+/// The events of a stream under way.
+#[derive(Debug, Default)]
+pub(crate) struct Tape {
+    state: Mutex<State>,
+    grown: Notify,
+}
+
+impl Tape {
+    /// Has the stream read on however slow its readers are, until what it returns is dropped.
+    pub(crate) fn drive(self: Arc<Self>) -> Driving {
+        let writer = {
+            let mut state = lock(&self.state);
+            state.driving += 1;
+            state.writer.take()
+        };
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        Driving(self)
+    }
+
+    /// A reader at the beginning, who passes the events on to `sender`.
+    pub(super) fn play(self: Arc<Self>, sender: &Sender) -> Playing<'_> {
+        Playing { tape: self, sender, place: Place::default(), batch: Vec::new() }
+    }
+}
+
+impl Sink for Tape {
+    fn push(&self, events: Drain<'_, Event>, now: Duration) -> bool {
+        let mut carries = false;
+        {
+            let mut state = lock(&self.state);
+            for event in events {
+                if event.is_piece() {
+                    state.metrics.add_output_tokens(1, now);
+                }
+                carries |= event.carries();
+                state.bytes += event.size();
+                state.events.push(event);
+            }
+        }
+        self.grown.notify_waiters();
+        carries
+    }
+
+    fn metrics(&self) -> Metrics {
+        lock(&self.state).metrics.clone()
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = lock(&self.state);
+        if state.has_room() {
+            return Poll::Ready(());
+        }
+        state.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn has_room(&self) -> bool {
+        lock(&self.state).has_room()
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+}
+
+/// The wish for the whole answer. See [`Tape::drive`].
+#[derive(Debug)]
+pub(crate) struct Driving(Arc<Tape>);
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        lock(&self.0.state).driving -= 1;
+    }
+}
+
+/// One reader of a tape.
+#[derive(Debug)]
+pub(super) struct Playing<'a> {
+    tape: Arc<Tape>,
+    sender: &'a Sender,
+    place: Place,
+    batch: Vec<Event>,
+}
+
+impl Playing<'_> {
+    /// Passes on what comes, without an end. May be given up at any time; nothing is lost and nothing comes twice.
+    pub(super) async fn on(&mut self, clock: &Clock) {
+        loop {
+            self.rest(clock).await;
+            let tape = self.tape.clone();
+            let mut grown = pin!(tape.grown.notified());
+            // What is written from here on is heard of.
+            grown.as_mut().enable();
+            if !self.is_behind() {
+                grown.await;
+            }
+        }
+    }
+
+    /// Passes on what is there already, as the reader makes room.
+    pub(super) async fn rest(&mut self, clock: &Clock) {
+        while self.is_behind() {
+            poll_fn(|cx| self.sender.poll_room(cx)).await;
+            self.pass(clock);
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        lock(&self.tape.state).events.len() > self.place.events
+    }
+
+    /// Passes on as much as fills an empty queue.
+    fn pass(&mut self, clock: &Clock) {
+        let writer = {
+            let mut state = lock(&self.tape.state);
+            let start = self.place.bytes;
+            for event in state.events.iter().skip(self.place.events).take(MAX_EVENTS) {
+                self.place.events += 1;
+                self.place.bytes += event.size();
+                self.batch.push(event.clone());
+                if self.place.bytes - start >= MAX_BYTES {
+                    break;
+                }
+            }
+            if self.place.events > state.furthest.events {
+                state.furthest = self.place;
+            }
+            if state.has_room() { state.writer.take() } else { None }
+        };
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        self.sender.push(self.batch.drain(..), clock.elapsed());
+    }
+
+    /// The answer as far as it was passed on; `None` if nothing was.
+    pub(super) fn so_far(&self, model: &str) -> Option<Response> {
+        if self.place.events == 0 {
+            return None;
+        }
+        let mut answer = Assembly::new();
+        answer.meta("", model);
+        let state = lock(&self.tape.state);
+        state.events.iter().take(self.place.events).for_each(|event| answer.event(event));
+        drop(state);
+        Some(answer.into_response())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        call::{Next, Receiver, Timeouts, queue},
+        error::Error,
+    };
+
+    fn push(tape: &Tape, texts: impl IntoIterator<Item = String>) {
+        let mut events: Vec<_> = texts.into_iter().map(|text| Event::Text(text.into())).collect();
+        tape.push(events.drain(..), Duration::ZERO);
+    }
+
+    fn read(receiver: &mut Receiver) -> Vec<String> {
+        let mut texts = Vec::new();
+        while let Poll::Ready(Next::Event(Event::Text(text))) =
+            receiver.poll_next(&mut Context::from_waker(Waker::noop()))
+        {
+            texts.push(text.to_string());
+        }
+        texts
+    }
+
+    fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+        range.map(|n| n.to_string()).collect()
+    }
+
+    /// Polls once; whether the future goes on waiting.
+    fn waits(future: impl Future<Output = ()>) -> bool {
+        pin!(future).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    #[test]
+    fn each_reads_from_the_beginning_whenever_it_comes() {
+        let (tape, clock) = (Arc::new(Tape::default()), Clock::start(Timeouts::default()));
+        let (sender, mut early) = queue();
+        let mut playing = tape.clone().play(&sender);
+        assert!(waits(playing.on(&clock)));
+        push(&tape, numbers(0..3));
+        assert!(waits(playing.on(&clock)));
+        assert_eq!(read(&mut early), numbers(0..3));
+        push(&tape, numbers(3..5));
+        let (other, mut late) = queue();
+        let mut following = tape.clone().play(&other);
+        assert!(waits(following.on(&clock)) && waits(playing.on(&clock)));
+        assert_eq!((read(&mut early), read(&mut late)), (numbers(3..5), numbers(0..5)));
+        assert_eq!(following.so_far("m").unwrap().text(), "01234");
+        assert_eq!(tape.metrics().output_tokens(), 5);
+    }
+
+    #[test]
+    fn the_fastest_reader_sets_the_pace_and_a_slow_one_holds_nobody_up() {
+        let (tape, clock) = (Arc::new(Tape::default()), Clock::start(Timeouts::default()));
+        let ((slow_end, mut slow), (fast_end, mut fast)) = (queue(), queue());
+        let (mut at_slow, mut at_fast) = (tape.clone().play(&slow_end), tape.clone().play(&fast_end));
+        let (mut written, mut fast_read) = (0, Vec::new());
+        for _ in 0..20 {
+            assert!(tape.has_room());
+            push(&tape, numbers(written..written + MAX_EVENTS));
+            written += MAX_EVENTS;
+            assert!(waits(at_slow.on(&clock)) && waits(at_fast.on(&clock)));
+            fast_read.append(&mut read(&mut fast));
+        }
+        assert_eq!(fast_read, numbers(0..written));
+        // Now the fast one stops, too: its queue and as much again, and the writer waits.
+        push(&tape, numbers(written..written + MAX_EVENTS));
+        assert!(waits(at_fast.on(&clock)) && tape.has_room());
+        push(&tape, numbers(written + MAX_EVENTS..written + 2 * MAX_EVENTS));
+        assert!(waits(at_fast.on(&clock)) && !tape.has_room());
+        // The slow one has a queue full, not the answer.
+        assert_eq!(read(&mut slow).len(), MAX_EVENTS);
+        let mut slow_read = MAX_EVENTS;
+        while slow_read < written + MAX_EVENTS {
+            assert!(!tape.has_room(), "far behind, it cannot make room");
+            assert!(waits(at_slow.on(&clock)));
+            slow_read += read(&mut slow).len();
+        }
+        drop((at_fast, fast));
+        assert!(waits(at_slow.on(&clock)) && tape.has_room(), "it is the one ahead now");
+    }
+
+    #[test]
+    fn large_events_fill_it_too_and_who_wants_the_whole_makes_room() {
+        let tape = Arc::new(Tape::default());
+        push(&tape, ["x".repeat(MAX_BYTES)]);
+        assert!(!tape.has_room());
+        let driving = [tape.clone().drive(), tape.clone().drive()];
+        assert!(tape.has_room());
+        drop(driving);
+        assert!(!tape.has_room());
+    }
+
+    #[tokio::test]
+    async fn the_writer_wakes_when_there_is_room_again() {
+        let (tape, clock) = (Arc::new(Tape::default()), Clock::start(Timeouts::default()));
+        push(&tape, ["x".repeat(MAX_BYTES)]);
+        let writer = tokio::spawn({
+            let tape = tape.clone();
+            async move { poll_fn(|cx| tape.poll_room(cx)).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!writer.is_finished());
+        let (sender, receiver) = queue();
+        tape.clone().play(&sender).rest(&clock).await;
+        writer.await.unwrap();
+        sender.finish(Err(Error::invalid("over")));
+        drop(receiver);
+    }
+}
