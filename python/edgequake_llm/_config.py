@@ -31,9 +31,10 @@ class Timeouts(Value):
 class RetryPolicy(Value):
     """How failed calls are tried again: 408, 409, 429, 5xx, 529 and connection errors, before anything was delivered.
 
-    The wait before the n-th retry is uniform between 0 and `base_delay` x 2^(n-1), at most `max_delay` (exponential
-    backoff with full jitter). A provider's `retry-after`, `retry-after-ms` or `RetryInfo` is kept instead; if it asks
-    for more than `max_retry_after` seconds, the error is raised at once and tells it. Delays may be 0.
+    There are at most `max_retries`, after the first try. The wait before the n-th retry is uniform between 0 and
+    `base_delay` x 2^(n-1), at most `max_delay` (exponential backoff with full jitter). A provider's `retry-after`,
+    `retry-after-ms` or `RetryInfo` is kept instead; if it asks for more than `max_retry_after` seconds, the error is
+    raised at once and tells it. Delays may be 0.
     """
 
     max_retries: int = 2

@@ -19,7 +19,8 @@ class LLMError(Exception):
     `message` says what happened and what to do. `provider` is the provider's name; `status` the HTTP status, where an
     answer came; `code`, `error_type` and `param` are the provider's own words; `request_id` is for its support;
     `retryable` tells whether the same call may succeed later, `retry_after` after how many seconds, where the provider
-    says it; `attempts` counts the requests that were sent; `elapsed` is in seconds. Never holds a secret.
+    says it; `attempts` counts the requests that were sent; `elapsed` is in seconds. `partial` is the `LLMResponse` as
+    far as it came, `embedded` the vectors that had come, by the place of their text. Never holds a secret.
     """
 
     def __init__(

@@ -67,14 +67,14 @@ class CompletionOptions(Value):
     many best tokens (Anthropic, Gemini, Ollama). `stop`: texts that end the answer. `seed`: for repeatable sampling.
     `presence_penalty`, `frequency_penalty`: -2 to 2. `user`: an id of the end user. `tools`: functions with type
     annotations, `Tool` objects, pydantic models and other classes of fields, or JSON schemas in a provider's form.
-    `tool_choice`: `"auto"`, `"none"`, `"required"`, or a tool or its name. `response_format`: `"text"`, `"json"`, a
-    JSON schema, or a type (a pydantic model, a dataclass, a list of them), which `response.parsed` is of. `reasoning`:
-    an effort (`"low"`), a budget of tokens (2048), or just `True` or `False`. `prompt_cache_key`: calls of equal keys
-    go to the machine that knows their beginning (OpenAI). `cached_content`: the name of a stored prompt to put in
-    front (Gemini; see `GeminiProvider.caches`). `extra`: fields that go into the request's body as they are; they win
-    over the others. `model`: instead of the provider's. `system`: a system message put in front. `timeout`: seconds
-    for the whole call, or `Timeouts`. `extra_headers`: for this call. `drop_unsupported`: go on without an option
-    that the provider does not have, instead of raising `UnsupportedOption`.
+    `tool_choice`: `"auto"`, `"none"`, `"required"`, or a tool or its name. `parallel_tool_calls`: whether several may
+    be called at once. `response_format`: `"text"`, `"json"`, a JSON schema, or a type (a pydantic model, a dataclass, a
+    list of them), which `response.parsed` is of. `reasoning`: an effort (`"low"`), a budget of tokens (2048), or just
+    `True` or `False`. `prompt_cache_key`: calls of equal keys go to the machine that knows their beginning (OpenAI).
+    `cached_content`: the name of a stored prompt to put in front (Gemini; see `GeminiProvider.caches`). `extra`: fields
+    that go into the request's body as they are; they win over the others. `model`: instead of the provider's. `system`:
+    a system message put in front. `timeout`: seconds for the whole call, or `Timeouts`. `extra_headers`: for this call.
+    `drop_unsupported`: go on without an option that the provider does not have, instead of raising `UnsupportedOption`.
 
     Values are checked when a call is made, before anything is sent: `InvalidRequestError` names the option and its
     range.

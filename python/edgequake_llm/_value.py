@@ -18,12 +18,34 @@ else:
         return lambda cls: cls
 
 
+class _Signature:
+    """The fields with their types and defaults, for `help()` and whoever else asks for a signature."""
+
+    def __get__(self, instance: Value | None, owner: type[Value]) -> object:
+        from inspect import Parameter, Signature
+
+        kinds: dict[str, str] = {}
+        for cls in reversed(owner.__mro__):
+            kinds |= getattr(cls, "__annotations__", {})
+        fields = [
+            Parameter(
+                name,
+                Parameter.POSITIONAL_OR_KEYWORD,
+                default=getattr(owner, name, Parameter.empty),
+                annotation=kinds[name],
+            )
+            for name in owner.__match_args__
+        ]
+        return Signature(fields)
+
+
 @dataclass_transform(frozen_default=True)
 class Value:
     """A frozen object whose class lists its fields: compared by value, hashable if its fields are."""
 
     __hidden__: ClassVar[frozenset[str]] = frozenset()
     __match_args__: ClassVar[tuple[str, ...]] = ()
+    __signature__: ClassVar[_Signature] = _Signature()
 
     def __init_subclass__(cls) -> None:
         """Read the fields off the class: those of its base, then its own annotations, in order."""

@@ -65,7 +65,7 @@ class CachedProvider(Wrapped):
     One `LLMCache` may serve several providers. A `CacheConfig` makes one for this provider alone.
     """
 
-    __slots__ = ("cache",)
+    __slots__ = {"cache": "The `LLMCache` that its answers are kept in."}
 
     def __init__(self, provider: Provider, cache: _core.LLMCache | CacheConfig | None = None) -> None:
         inner = self._inner(provider)

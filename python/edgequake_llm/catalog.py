@@ -50,9 +50,9 @@ class TokenPrices(Value):
 
     Each token is priced once: `cache_read` for those read from the provider's cache, `cache_write` and `cache_write_1h`
     for those written to it, `input` for the rest of the prompt; `reasoning` for thinking, `output` for the rest of the
-    answer. A price that is `None` is the nearest plainer one: `input`, `output`, and for `cache_write_1h` that of
-    `cache_write`. `tiers` are the prices of calls whose whole prompt is longer than so many tokens; the last one that
-    applies prices the whole call.
+    answer; `request` comes once a call. A price that is `None` is the nearest plainer one: `input`, `output`, and for
+    `cache_write_1h` that of `cache_write`. `tiers` are the prices of calls whose whole prompt is longer than so many
+    tokens; the last one that applies prices the whole call.
 
     Own prices may be given as `Decimal`, `int` or text; a `float` is taken as it is written (`0.15` is exactly 0.15).
     """
@@ -116,6 +116,8 @@ class Cost(Value):
 class ModelEntry(Value):
     """What the catalog knows of a model; `None` is what it does not know.
 
+    `id` is the model's name in calls, `provider` whose it is, `name` the one for people. `context_window` and
+    `max_output_tokens` are in tokens. `deprecated`: whether its provider takes it away. `prices` are `TokenPrices`.
     `modalities` are the kinds of input that have a price of their own besides text; a model may take more.
     `max_output_tokens` is not in the data: it comes from own entries.
     """

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 class ListedModel(Value):
-    """A model that a provider has: what the provider tells, completed by the catalog where it tells nothing."""
+    """A model that a provider has: what the provider tells, completed by the catalog where it tells nothing.
+
+    `id` is its name in calls, `provider` who has it, `name` the one for people. `context_window` and
+    `max_output_tokens` are in tokens. `capabilities` are as far as the provider tells them. `deprecated` and `prices`
+    are the catalog's. `info` is the provider's own entry, a `ModelInfo`.
+    """
 
     id: str
     provider: str
@@ -41,7 +46,10 @@ class ModelDirectory:
     by name. `catalog` adds prices and context windows. `clock` is for tests.
     """
 
-    __slots__ = ("_asking", "_catalog", "_clock", "_found", "_providers", "_ttl", "errors")
+    __slots__ = {
+        **dict.fromkeys(("_asking", "_catalog", "_clock", "_found", "_providers", "_ttl")),
+        "errors": "What went wrong when a provider was asked last, by its name.",
+    }
 
     def __init__(
         self,

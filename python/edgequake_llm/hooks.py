@@ -103,7 +103,7 @@ class HookedProvider(Wrapped):
     Raises `ConfigurationError` for anything here that is no `Hooks`. Closing it closes the inner provider.
     """
 
-    __slots__ = ("hooks",)
+    __slots__ = {"hooks": "The hooks, the outermost first."}
 
     def __init__(self, provider: Provider, *hooks: Hooks) -> None:
         inner = self._inner(provider)

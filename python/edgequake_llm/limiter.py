@@ -71,7 +71,7 @@ class RateLimitedProvider(Wrapped):
     once where they need more tokens than the limiter ever lets in, and `RateLimitTimeout` after `max_wait`.
     """
 
-    __slots__ = ("limiter",)
+    __slots__ = {"limiter": "The `RateLimiter` that its requests pass."}
 
     def __init__(self, provider: Provider, limiter: RateLimiterConfig | _core.RateLimiter) -> None:
         inner = self._inner(provider)

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class Recommendation(Value):
-    """A model for a task. `also` are other names of the task; `instead_of` is the model named first, since retired."""
+    """A `model` of a `provider` for a `task`, and the `reason`.
+
+    `also` are other names of the task; `instead_of` is the model named first, since retired.
+    """
 
     task: str
     provider: str

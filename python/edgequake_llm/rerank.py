@@ -50,9 +50,10 @@ SERVICES = {
 
 
 class Ranked(Value):
-    """A document in a ranking: its place in the list given, how relevant it is (more is better), and its text.
+    """A document in a ranking.
 
-    Scores of Cohere and Jina are from 0 to 1; those of one query can be compared, those of two cannot.
+    `index`: its place in the list that was given, from 0. `score`: how relevant it is; more is better. `document`: its
+    text. Scores of Cohere and Jina are from 0 to 1; those of one query can be compared, those of two cannot.
     """
 
     index: int
@@ -75,7 +76,7 @@ class Reranker:
     those of a provider. Raises `ConfigurationError` if the key is missing.
     """
 
-    __slots__ = ("_core", "_model", "service")
+    __slots__ = {"_core": None, "_model": None, "service": "The name of the service, or its address."}
 
     def __init__(
         self,

@@ -71,7 +71,7 @@ class RunResult(Value):
 
 
 class ToolResultEvent(Value):
-    """A tool has answered: the call, and the message with its result (`message.is_error` if it failed)."""
+    """A tool has answered: the `call`, and the `message` with its result (`message.is_error` if it failed)."""
 
     call: _core.ToolCall
     message: _core.ChatMessage

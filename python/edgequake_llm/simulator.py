@@ -93,7 +93,13 @@ _PATHS = {ProviderType.OPENAI: "/v1", ProviderType.GEMINI: "/v1beta"}
 
 
 class SimulatorStats(Value):
-    """What a simulator saw. `aborted` counts the requests that clients took back before their answer was whole."""
+    """What a simulator saw since it began.
+
+    `connections`, and `connections_open` of them now; `tls_handshakes`; `requests`, and `h2_requests` of them over
+    HTTP/2; `in_flight` now and at most (`max_in_flight`). Of the requests, `completed` were answered whole, `aborted`
+    taken back by the client before that, `faulted` broken off as `push(fault=...)` said, `rate_limited` answered 429.
+    `events_sent` in streams, and `bytes_sent` in all.
+    """
 
     connections: int
     connections_open: int

@@ -31,7 +31,14 @@ class ResponseFormat:
     Raises `ConfigurationError` for a type that JSON cannot carry.
     """
 
-    __slots__ = ("_shape", "definition", "fit", "name", "schema", "wrapped")
+    __slots__ = {
+        "_shape": None,
+        "definition": "OpenAI's object around the schema, which every provider understands here.",
+        "fit": "Whether the schema may be adapted to what the provider's strict mode takes.",
+        "name": "What OpenAI calls the schema.",
+        "schema": "The JSON schema.",
+        "wrapped": "Whether the answer is put into an object for the provider, under `value`, and taken out.",
+    }
 
     def __init__(self, schema: Mapping[str, Any], *, name: str | None = None, strict: bool | None = None) -> None:
         self.schema = dict(schema)

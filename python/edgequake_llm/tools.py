@@ -38,17 +38,14 @@ class Tool:
     Raises `ConfigurationError` for a function or schema that cannot be a tool.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_definition",
-        "_shape",
-        "_signature",
-        "description",
-        "function",
-        "name",
-        "parameters",
-        "strict",
-    )
+    __slots__ = {
+        **dict.fromkeys(("__weakref__", "_definition", "_shape", "_signature")),
+        "description": "What it does, for the model.",
+        "function": "What is called; `None` leaves the calls to the caller.",
+        "name": "Its name, for the model.",
+        "parameters": "The JSON schema of its arguments.",
+        "strict": "Whether the provider must keep to the schema; `None` leaves it to the provider.",
+    }
 
     def __init__(
         self,

@@ -63,6 +63,23 @@ class _Name:
         return self._own if core is None else str(core.name)
 
 
+class _Signature:
+    """What a provider is made with, each setting by its name, for `help()` and whoever else asks for a signature."""
+
+    def __get__(self, instance: Provider | None, owner: type[Provider]) -> object:
+        from inspect import Parameter, Signature, signature
+
+        own = list(signature(owner.__init__).parameters.values())[1:]
+        shared = signature(owner._set_up).parameters.values()  # noqa: SLF001 - this module's own
+        settings = [parameter for parameter in shared if parameter.kind is Parameter.KEYWORD_ONLY]
+        spelled_out = [
+            spelled
+            for parameter in own
+            for spelled in (settings if parameter.kind is Parameter.VAR_KEYWORD else [parameter])
+        ]
+        return Signature(spelled_out)
+
+
 class Provider:
     """A provider of language models.
 
@@ -71,11 +88,12 @@ class Provider:
     equal settings. So even a new provider for each request is fast.
 
     `api_key` and `base_url` come from the environment where they are not given. `model` is what calls use unless they
-    name another. `headers` go into every request. `timeout` is seconds for the whole call, or `Timeouts`. `retry` is a
-    `RetryPolicy`, or a number of retries. `http` says how connections are made. `prompt_cache=True`, or a
-    `CachePromptConfig`, has the provider cache the beginnings of prompts: Anthropic's and OpenRouter's calls are
-    marked, OpenAI's get the config's key, and the others cache by themselves. With
-    `drop_unsupported` an option that the provider does not have is left out instead of raising `UnsupportedOption`.
+    name another, `embedding_model` what `embed` uses. `headers` go into every request. `timeout` is seconds for the
+    whole call, or `Timeouts`. `retry` is a `RetryPolicy`, or a number of retries. `http` is an `HTTPConfig`: how
+    connections are made. `prompt_cache=True`, or a `CachePromptConfig`, has the provider cache the beginnings of
+    prompts: Anthropic's and OpenRouter's calls are marked, OpenAI's get the config's key, and the others cache by
+    themselves. With `drop_unsupported` an option that the provider does not have is left out instead of raising
+    `UnsupportedOption`.
 
     Raises `ConfigurationError` if the key is missing or a setting cannot be used.
     """
@@ -89,7 +107,8 @@ class Provider:
     base_url_variables: ClassVar[tuple[str, ...]]
     key_required: ClassVar[bool] = True
 
-    __slots__ = ("_core", "sync")
+    __slots__ = {"_core": None, "sync": "The same calls for code without an event loop: `llm.sync.complete(...)`."}
+    __signature__: ClassVar[_Signature] = _Signature()
 
     def __init_subclass__(cls) -> None:
         own = cls.__dict__.get("name")
@@ -188,7 +207,7 @@ class Provider:
     async def complete(
         self, prompt: str, options: CompletionOptions | None = None, **fields: Unpack[OptionFields]
     ) -> _core.LLMResponse:
-        """Answer one prompt.
+        """Answer one prompt, and return the whole answer.
 
         `options` and keyword arguments are those of `CompletionOptions`; keywords win. Raises `InvalidRequestError` for
         bad input before anything is sent, and any other `LLMError` for what goes wrong later. Cancelling takes the
@@ -256,7 +275,8 @@ class Provider:
 
         They are split at the provider's limit for a request, and some requests run at once. Options: `model`,
         `dimensions`, `task_type` (Gemini), `extra`, `timeout`, `extra_headers`. If a batch fails for good, the error's
-        `embedded` holds the vectors that had come, by the place of their text.
+        `embedded` holds the vectors that had come, by the place of their text. Raises `UnsupportedOption` if the
+        provider has no embeddings, `InvalidRequestError` for an empty list or text, and else as `complete`.
         """
         return await self._core.embed(texts, fields)
 

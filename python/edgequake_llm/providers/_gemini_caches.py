@@ -28,9 +28,10 @@ _LAST_MINUTE = timedelta(seconds=60)
 
 
 class GeminiCache(Value):
-    """A stored prompt. `name` goes into a call as `cached_content=`; times are in UTC.
+    """A stored prompt. `name` goes into a call as `cached_content=`; it holds for `model`. `title` is its owner's.
 
-    `tokens` is its length; storing costs by tokens and hours, until it expires or is deleted.
+    `created` and `expires` are times in UTC. `tokens` is its length; storing costs by tokens and hours, until it
+    expires or is deleted.
     """
 
     name: str

@@ -20,7 +20,7 @@ class Wrapped(Provider):
     inner one.
     """
 
-    __slots__ = ("inner",)
+    __slots__ = {"inner": "The provider that this one is around."}
 
     def __init__(self, inner: Provider, core: _core.Provider) -> None:
         self.inner = inner

@@ -8,6 +8,9 @@ from edgequake_llm.providers._base import Provider
 class AnthropicProvider(Provider):
     """Anthropic's Messages API. It has no embeddings.
 
+    Settings and errors are those of `Provider`; every option and what is sent because of it:
+    docs/providers/anthropic.md.
+
     Environment: `ANTHROPIC_API_KEY`; `ANTHROPIC_BASE_URL`.
     """
 

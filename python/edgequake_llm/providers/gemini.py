@@ -15,6 +15,9 @@ class GeminiProvider(Provider):
 
     `caches` has the stored prompts (`cachedContents`).
 
+    Settings and errors are those of `Provider`; every option and what is sent because of it:
+    docs/providers/gemini.md.
+
     Environment: `GEMINI_API_KEY` or `GOOGLE_API_KEY`; `GEMINI_BASE_URL` or `GOOGLE_GEMINI_BASE_URL`.
     """
 

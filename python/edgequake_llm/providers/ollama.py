@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 class OllamaProvider(Provider):
     """Ollama's own API (/api/chat and /api/embed). Needs no key.
 
+    Settings and errors are those of `Provider`; every option and what is sent because of it:
+    docs/providers/ollama.md.
+
     Environment: `OLLAMA_HOST` (as `127.0.0.1:11434`, as Ollama itself reads it); `OLLAMA_API_KEY` for hosted ones.
     """
 

@@ -36,6 +36,9 @@ class OpenAIProvider(Provider):
     in that conversation; `extra={"instructions": ...}` holds for one turn). It has no `stop`, `seed`,
     `presence_penalty` and `frequency_penalty`.
 
+    Settings and errors are those of `Provider`; every option and what is sent because of it:
+    docs/providers/openai.md.
+
     Environment: `OPENAI_API_KEY`; `OPENAI_BASE_URL` or `OPENAI_API_BASE`.
     """
 
