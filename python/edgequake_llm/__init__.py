@@ -10,6 +10,7 @@ The core (HTTP/2 client, stream parsers, retries, timing) is Rust. Importing thi
 from edgequake_llm._config import HTTPConfig, RetryPolicy, Timeouts
 from edgequake_llm._core import (
     CacheKey,
+    CacheSaving,
     CacheStats,
     ChatMessage,
     Citation,
@@ -96,7 +97,7 @@ from edgequake_llm.tools import Tool, tool
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from edgequake_llm._hooked_streams import HookedStream, SyncHookedStream
-    from edgequake_llm.catalog import Cost, ModelCatalog, ModelEntry, TokenPrices
+    from edgequake_llm.catalog import Cost, CostSaved, ModelCatalog, ModelEntry, TokenPrices
     from edgequake_llm.directory import ListedModel, ModelDirectory
     from edgequake_llm.hooks import HookCall, HookedProvider, Hooks, traceparent_header
     from edgequake_llm.providers._gemini_caches import GeminiCache
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
 # What not everybody needs is imported when it is first asked for.
 _LATER = {
     "Cost": "catalog",
+    "CostSaved": "catalog",
     "GeminiCache": "providers._gemini_caches",
     "HookCall": "hooks",
     "HookedProvider": "hooks",
@@ -146,6 +148,7 @@ __all__ = [
     "CacheConfig",
     "CacheKey",
     "CachePromptConfig",
+    "CacheSaving",
     "CacheStats",
     "CachedProvider",
     "ChatMessage",
@@ -159,6 +162,7 @@ __all__ = [
     "ContentPart",
     "ContextLengthError",
     "Cost",
+    "CostSaved",
     "Embeddings",
     "EventStream",
     "FinishEvent",

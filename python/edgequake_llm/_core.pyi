@@ -8,12 +8,14 @@ from typing import Any, Literal, TypeAlias, final
 from edgequake_llm._config import HTTPConfig, RetryPolicy, Seconds, Timeouts
 from edgequake_llm._options import CompletionOptions, Format
 from edgequake_llm.cache import CacheConfig
+from edgequake_llm.catalog import CostSaved, ModelCatalog
 from edgequake_llm.limiter import RateLimiterConfig
 from edgequake_llm.prompt_caching import CachePromptConfig
 
 __version__: str
 __all__ = [
     "CacheKey",
+    "CacheSaving",
     "CacheStats",
     "ChatMessage",
     "Citation",
@@ -76,6 +78,19 @@ class CacheKey:
     def __hash__(self) -> int: ...
 
 @final
+class CacheSaving:
+    @property
+    def provider(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def calls(self) -> int: ...
+    @property
+    def usage(self) -> Usage: ...
+    @property
+    def longest_prompt(self) -> int: ...
+
+@final
 class CacheStats:
     @property
     def hits(self) -> int: ...
@@ -95,6 +110,9 @@ class CacheStats:
     def bytes(self) -> int: ...
     @property
     def tokens_saved(self) -> int: ...
+    @property
+    def savings(self) -> tuple[CacheSaving, ...]: ...
+    def cost_saved(self, catalog: ModelCatalog | None = None) -> CostSaved: ...
     @property
     def hit_rate(self) -> float: ...
 

@@ -18,10 +18,10 @@ from edgequake_llm._value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
-    from edgequake_llm._core import Embeddings, LLMResponse, Usage
+    from edgequake_llm._core import CacheSaving, Embeddings, LLMResponse, Usage
 
 _MILLION = Decimal(1_000_000)
 _ZERO = Decimal(0)
@@ -111,6 +111,18 @@ class Cost(Value):
     def __radd__(self, other: object) -> Cost:
         """Let `sum()` start from 0."""
         return self if other == 0 else NotImplemented
+
+
+class CostSaved(Value):
+    """What the hits of a cache saved, in US dollars, at the prices of now.
+
+    `total` leaves out what has no known price: the tokens of the models that `unpriced` names (as `provider/model`),
+    `unpriced_tokens` in all. A cost of 0 with nothing unpriced is a real 0.
+    """
+
+    total: Decimal
+    unpriced: tuple[str, ...] = ()
+    unpriced_tokens: int = 0
 
 
 class ModelEntry(Value):
@@ -247,9 +259,33 @@ class ModelCatalog:
             return self._snapshot
 
 
+def cost_saved(savings: Iterable[CacheSaving], catalog: ModelCatalog | None = None) -> CostSaved:
+    """Return what these savings of a cache would have cost. Behind `CacheStats.cost_saved`.
+
+    The sums are of prompts that have the same price, as long as that changes at a whole thousand of tokens.
+    """
+    catalog = ModelCatalog() if catalog is None else catalog
+    total, unpriced, unpriced_tokens = _ZERO, dict[str, None](), 0
+    for saving in savings:
+        entry = catalog.find(saving.model, saving.provider) if saving.model else None
+        if entry is None or entry.prices is None:
+            unpriced[f"{saving.provider}/{saving.model}"] = None
+            unpriced_tokens += saving.usage.total_tokens
+        else:
+            rates = entry.prices.of(saving.longest_prompt)
+            total += _at(saving.usage, rates).total + saving.calls * rates.request
+    return CostSaved(total, tuple(unpriced), unpriced_tokens)
+
+
 def price(usage: Usage, prices: TokenPrices) -> Cost:
     """Return what these tokens cost. Each is priced once; the tier is that of the whole prompt."""
     rates = prices.of(usage.prompt_tokens)
+    cost = _at(usage, rates)
+    return Cost(cost.input, cost.output, cost.total + rates.request, cost.saved)
+
+
+def _at(usage: Usage, rates: TokenPrices) -> Cost:
+    """Return what these tokens cost at these prices, whatever their number, without the price of a request."""
     written_1h = usage.cache_write_1h_tokens
     written = usage.cache_write_tokens - written_1h
     plain = usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens
@@ -261,7 +297,7 @@ def price(usage: Usage, prices: TokenPrices) -> Cost:
     answer = (usage.completion_tokens - usage.reasoning_tokens) * rates.output + usage.reasoning_tokens * thinking_rate
     paid, answer = paid / _MILLION, answer / _MILLION
     saved = usage.prompt_tokens * rates.input / _MILLION - paid
-    return Cost(input=paid, output=answer, total=paid + answer + rates.request, saved=saved)
+    return Cost(input=paid, output=answer, total=paid + answer, saved=saved)
 
 
 def _own_entry(name: str, entry: TokenPrices | ModelEntry) -> ModelEntry:

@@ -18,7 +18,12 @@ use pyo3::{
     types::{PyBool, PyBytes, PyEllipsis, PyFloat, PyInt, PyString, PyTuple},
 };
 
-use crate::{embeddings::row_view, errors::to_py, options::seconds, response::LlmResponse};
+use crate::{
+    embeddings::row_view,
+    errors::to_py,
+    options::seconds,
+    response::{LlmResponse, Usage},
+};
 
 /// The key of a request or of a text's vector in a cache, as `CachedProvider.chat_key` and `embed_key` give it.
 ///
@@ -35,6 +40,33 @@ impl CacheKey {
 
     fn __repr__(&self) -> String {
         format!("CacheKey('{}')", self.0)
+    }
+}
+
+/// What the hits of one model, with prompts of about the same length, saved.
+#[pyclass(name = "CacheSaving", module = "edgequake_llm", frozen, get_all)]
+pub(crate) struct CacheSaving {
+    /// The provider's name.
+    provider: &'static str,
+    /// The model, as the answers name it; empty where there were more than 10,000 to be told apart.
+    model: String,
+    /// Calls that were not made. The texts of an `embed` are not counted one by one.
+    calls: u64,
+    /// The tokens that they would have taken.
+    usage: Usage,
+    /// The tokens of the longest prompt among them: prices may depend on it.
+    longest_prompt: u64,
+}
+
+#[pymethods]
+impl CacheSaving {
+    fn __repr__(&self) -> String {
+        let Self { provider, model, calls, usage, longest_prompt } = self;
+        let usage = usage.__repr__();
+        format!(
+            "CacheSaving(provider='{provider}', model='{model}', calls={calls}, usage={usage}, \
+             longest_prompt={longest_prompt})"
+        )
     }
 }
 
@@ -59,6 +91,8 @@ pub(crate) struct CacheStats {
     bytes: u64,
     /// Tokens that providers did not have to read and write again, by the usage that came with the stored answers.
     tokens_saved: u64,
+    /// The same by provider and model, as a tuple of `CacheSaving`.
+    savings: Py<PyTuple>,
 }
 
 #[pymethods]
@@ -71,8 +105,21 @@ impl CacheStats {
         if all > 0.0 { answered / all } else { 0.0 }
     }
 
+    /// What hits saved, in US dollars, as a `CostSaved`: the price of the tokens that came with each stored answer, by
+    /// `catalog` (by default `ModelCatalog()`, whose prices come from the package `genai-prices`), as prices are now.
+    ///
+    /// What has no known price is not in the total; the result names it. Reads the prices when it is called, not before.
+    ///
+    /// Raises `ConfigurationError` if `genai-prices` is not installed and the catalog's own entries do not do.
+    #[pyo3(signature = (catalog=None))]
+    fn cost_saved(&self, py: Python<'_>, catalog: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        let module = py.import(intern!(py, "edgequake_llm.catalog"))?;
+        Ok(module.call_method1(intern!(py, "cost_saved"), (&self.savings, catalog))?.unbind())
+    }
+
     fn __repr__(&self) -> String {
-        let Self { hits, stale_hits, misses, shared, evictions, expirations, entries, bytes, tokens_saved } = self;
+        let Self { hits, stale_hits, misses, shared, evictions, expirations, entries, bytes, tokens_saved, savings: _ } =
+            self;
         format!(
             "CacheStats(hits={hits}, stale_hits={stale_hits}, misses={misses}, shared={shared}, \
              evictions={evictions}, expirations={expirations}, entries={entries}, bytes={bytes}, \
@@ -460,9 +507,14 @@ impl LlmCache {
     }
 
     /// What it holds, and what it did since it was made.
-    fn stats(&self) -> CacheStats {
+    fn stats(&self, py: Python<'_>) -> PyResult<CacheStats> {
         let stats = self.cache.stats();
-        CacheStats {
+        let savings = self.cache.savings().into_iter().map(|saving| {
+            let core::Saving { provider, model, calls, usage, longest_prompt } = saving;
+            CacheSaving { provider, model, calls, usage: usage.into(), longest_prompt }
+        });
+        let savings = savings.map(|saving| Py::new(py, saving)).collect::<PyResult<Vec<_>>>()?;
+        Ok(CacheStats {
             hits: stats.hits,
             stale_hits: stats.stale_hits,
             misses: stats.misses,
@@ -472,7 +524,8 @@ impl LlmCache {
             entries: stats.entries,
             bytes: stats.bytes,
             tokens_saved: stats.tokens_saved,
-        }
+            savings: PyTuple::new(py, savings)?.unbind(),
+        })
     }
 
     /// The settings.
@@ -486,8 +539,7 @@ impl LlmCache {
     }
 
     fn __repr__(&self) -> String {
-        let stats = self.stats();
-        let CacheStats { entries, bytes, hits, misses, .. } = stats;
+        let core::CacheStats { entries, bytes, hits, misses, .. } = self.cache.stats();
         format!("<LLMCache entries={entries} bytes={bytes} hits={hits} misses={misses}>")
     }
 }

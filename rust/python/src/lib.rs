@@ -31,7 +31,7 @@ mod _core {
     use pyo3::{prelude::*, types::PyDict};
 
     #[pymodule_export]
-    use super::cache::{CacheKey, CacheStats, LlmCache};
+    use super::cache::{CacheKey, CacheSaving, CacheStats, LlmCache};
     #[pymodule_export]
     use super::embeddings::Embeddings;
     #[pymodule_export]

@@ -103,7 +103,7 @@ impl Usage {
         self.usage.reasoning
     }
 
-    fn __repr__(&self) -> String {
+    pub(crate) fn __repr__(&self) -> String {
         let (prompt, completion) = (self.prompt_tokens(), self.completion_tokens());
         let mut text = format!("Usage(prompt_tokens={prompt}, completion_tokens={completion}");
         for (name, count) in [

@@ -1,15 +1,21 @@
 //! What a cache of a language model's answers holds: which requests it takes, how answers are kept small, what they weigh.
 
-use std::{any::Any, mem::size_of, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    mem::size_of,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use http::Version;
 use serde_json::Value;
 
-use super::{Cache, CacheConfig, CacheStats, Clock, Flying, Key, Lookup, Ttl};
+use super::{Cache, CacheConfig, CacheStats, Clock, Flying, Key, Lookup, Saving, Savings, Ttl};
 use crate::{
     call::{Completed, Meta, Tape},
+    http::lock,
     metrics::Metrics,
-    model::{Citation, Embeddings, FinishReason, Media, Options, Part, Response},
+    model::{Citation, Embeddings, FinishReason, Media, Options, Part, Response, Usage},
 };
 
 /// What an [`LlmCache`] takes and for how long it keeps it.
@@ -54,11 +60,6 @@ impl Answer {
     /// The provider's name.
     pub fn provider(&self) -> &'static str {
         self.provider
-    }
-
-    /// The tokens that the answer took when it was made.
-    pub fn tokens(&self) -> u64 {
-        self.response.usage.map_or(0, |usage| usage.total_tokens())
     }
 
     /// The answer as a call gives it: no request was sent for it, and it took `elapsed`.
@@ -157,6 +158,7 @@ pub struct LlmCache {
     config: LlmCacheConfig,
     cache: Cache<Stored>,
     clock: Clock,
+    savings: Mutex<Savings>,
     /// Chat calls under way.
     pub(crate) chats: Flying<Completed<Response>>,
     /// Streamed chat calls under way, with what has come of their answers.
@@ -170,7 +172,7 @@ impl LlmCache {
     pub fn new(config: LlmCacheConfig, clock: Clock) -> Self {
         let cache = Cache::new(config.limits);
         let (chats, streams, embeds) = Default::default();
-        Self { config, cache, clock, chats, streams, embeds }
+        Self { config, cache, clock, savings: Mutex::default(), chats, streams, embeds }
     }
 
     /// How it was set up.
@@ -248,16 +250,32 @@ impl LlmCache {
         self.cache.stats()
     }
 
-    /// Counts what a hit saved.
-    pub fn add_saved(&self, tokens: u64) {
-        // The seam for prices: what the tokens would have cost is the second argument, once there is a catalog of prices.
-        self.cache.add_saved(tokens, 0);
+    /// What hits saved, by provider and model.
+    pub fn savings(&self) -> Vec<Saving> {
+        lock(&self.savings).list()
+    }
+
+    /// Counts an answer that needed no request. `asked` is the model that was asked for, where the answer names none.
+    pub fn add_saved(&self, answer: &Answer, asked: &str) {
+        // Where the provider told no tokens there is nothing to count.
+        if let Some(usage) = answer.response.usage {
+            let model = if answer.response.model.is_empty() { asked } else { &answer.response.model };
+            self.cache.add_saved(usage.total_tokens());
+            lock(&self.savings).add(answer.provider, model, 1, usage);
+        }
+    }
+
+    /// Counts texts of so many tokens whose vectors needed no request.
+    pub fn add_saved_texts(&self, provider: &'static str, model: &str, tokens: u64) {
+        if tokens > 0 {
+            self.cache.add_saved(tokens);
+            lock(&self.savings).add(provider, model, 0, Usage { input: tokens, ..Usage::default() });
+        }
     }
 
     /// Counts a call that was answered by the request of an equal one.
-    pub fn add_shared(&self, tokens: u64) {
+    pub fn add_shared(&self) {
         self.cache.add_shared();
-        self.add_saved(tokens);
     }
 
     /// Whether the answer to a chat call with these options is kept here.
@@ -338,7 +356,10 @@ mod tests {
         let completed = Completed { value: response, meta: Meta::default() };
         let key = super::super::KeyBuilder::new("test").finish();
         let kept = cache.keep_answer(key, &completed, "openai");
-        assert_eq!((kept.response().raw.len(), kept.tokens()), (0, 260));
+        assert_eq!(kept.response().raw.len(), 0);
+        cache.add_saved(&kept, "asked");
+        let saved = cache.savings();
+        assert_eq!((saved[0].model.as_str(), cache.stats().tokens_saved), ("gpt-4o-mini-2024-07-18", 260));
         assert!((1024..2000).contains(&cache.stats().bytes), "{}", cache.stats().bytes);
     }
 

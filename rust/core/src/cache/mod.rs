@@ -21,6 +21,7 @@ mod flight;
 mod key;
 mod llm;
 mod request_key;
+mod savings;
 mod single;
 mod store;
 
@@ -36,6 +37,7 @@ pub use flight::{Flights, Left, Seat};
 pub use key::{Key, KeyBuilder};
 pub use llm::{Answer, LlmCache, LlmCacheConfig, Stored};
 pub use request_key::{chat_key, embed_key, embed_keys};
+pub use savings::{Saving, Savings};
 
 pub(crate) use single::{Aboard, Flying};
 use store::Store;
@@ -121,8 +123,6 @@ pub struct CacheStats {
     pub bytes: u64,
     /// Tokens that hits made unnecessary, as told by [`Cache::add_saved`].
     pub tokens_saved: u64,
-    /// What they would have cost, in billionths of the currency, as told by [`Cache::add_saved`].
-    pub nano_cost_saved: u64,
     /// Misses that were answered by the request of an equal call under way, as told by [`Cache::add_shared`].
     pub shared: u64,
 }
@@ -249,11 +249,9 @@ impl<V: Clone> Cache<V> {
         self.lock().refresh_failed(key);
     }
 
-    /// Counts what a hit saved: tokens, and cost in billionths of the currency.
-    pub fn add_saved(&self, tokens: u64, nano_cost: u64) {
-        let stats = &mut self.lock().stats;
-        stats.tokens_saved += tokens;
-        stats.nano_cost_saved += nano_cost;
+    /// Counts the tokens that a hit saved.
+    pub fn add_saved(&self, tokens: u64) {
+        self.lock().stats.tokens_saved += tokens;
     }
 
     /// Counts a miss that was answered by the request of an equal call.

@@ -99,7 +99,7 @@ pub fn recall_chat(route: &Route, request: &ChatRequest) -> Recall<Response, Cha
             Lookup::Stale(Stored::Answer(answer)) => (answer, true),
             _ => continue,
         };
-        cache.add_saved(answer.tokens());
+        cache.add_saved(&answer, &request.model);
         if stale {
             refresh_chat(route, request, key, cache);
         } else {
@@ -140,7 +140,8 @@ pub async fn ask_chat(route: Route, request: ChatRequest, place: Chat) -> Result
     let answer = Arc::new(Answer::new(&completed, route.name()));
     let mut caches = route.chat_caches(&request).rev();
     if let Some(innermost) = caches.next() {
-        innermost.add_shared(answer.tokens());
+        innermost.add_shared();
+        innermost.add_saved(&answer, &request.model);
     }
     // The one who asked has other outer caches, perhaps.
     caches.filter(|cache| !cache.contains(key)).for_each(|cache| cache.keep(key, &answer));
@@ -205,7 +206,8 @@ pub async fn ask_stream(route: Route, request: ChatRequest, place: Chat, sender:
         None => super::stream::stream(&route, request, &sender).await,
         Some((key, innermost)) => {
             if let Some(answer) = landed(&route, &request, key) {
-                innermost.add_shared(answer.tokens());
+                innermost.add_shared();
+                innermost.add_saved(&answer, &request.model);
                 return replay(answer.recall(Duration::ZERO), sender);
             }
             share_stream(&route, &request, key, &innermost, &sender).await
@@ -251,7 +253,8 @@ async fn share_stream(
         Arc::unwrap_or_clone(completed)
     } else {
         let answer = Arc::new(Answer::new(&completed, route.name()));
-        innermost.add_shared(answer.tokens());
+        innermost.add_shared();
+        innermost.add_saved(&answer, &request.model);
         // The one who asked has other outer caches, perhaps.
         let outer = route.chat_caches(request).filter(|cache| !cache.contains(key));
         outer.for_each(|cache| cache.keep(key, &answer));
@@ -305,7 +308,7 @@ pub fn recall_embed(route: &Route, request: &EmbedRequest) -> Recall<Embeddings,
     let keys = embed_keys(route.name(), route.endpoint.base_url(), request);
     let mut stale: Vec<(Arc<LlmCache>, Vec<usize>)> = Vec::new();
     let known: Vec<_> =
-        keys.iter().enumerate().map(|(place, key)| recall_vector(route, *key, place, &mut stale)).collect();
+        keys.iter().enumerate().map(|(place, key)| recall_vector(route, request, *key, place, &mut stale)).collect();
     for (cache, places) in stale {
         refresh_embed(route, request, &keys, &places, cache);
     }
@@ -320,6 +323,7 @@ pub fn recall_embed(route: &Route, request: &EmbedRequest) -> Recall<Embeddings,
 
 fn recall_vector(
     route: &Route,
+    request: &EmbedRequest,
     key: Key,
     place: usize,
     stale: &mut Vec<(Arc<LlmCache>, Vec<usize>)>,
@@ -330,7 +334,7 @@ fn recall_vector(
             Lookup::Stale(Stored::Vector(vector, tokens)) => (vector, tokens, true),
             _ => continue,
         };
-        cache.add_saved(u64::from(tokens));
+        cache.add_saved_texts(route.name(), &request.model, u64::from(tokens));
         if !old {
             route.embed_caches().take(level).for_each(|outer| outer.keep_vector(key, &vector, tokens));
         } else if let Some((_, places)) = stale.iter_mut().find(|(known, _)| Arc::ptr_eq(known, cache)) {
@@ -433,7 +437,9 @@ pub async fn ask_embed(route: Route, request: EmbedRequest, texts: Texts) -> Res
         };
         let shared = !pays || fresh.meta.cached;
         if shared && let Some(innermost) = route.embed_caches().next_back() {
-            innermost.add_shared(fresh.value.usage.map_or(0, |usage| usage.prompt_tokens()));
+            let tokens = fresh.value.usage.map_or(0, |usage| usage.prompt_tokens());
+            innermost.add_shared();
+            innermost.add_saved_texts(route.name(), &request.model, tokens);
         }
         let dims = fresh.value.dims;
         if texts.known.iter().flatten().any(|vector| vector.len() != dims) {
