@@ -32,7 +32,7 @@ from edgequake_llm import (
     _core,
 )
 from edgequake_llm.providers._base import _retry_policy, _timeouts
-from support.pages import code, fits, patch, section, shown, table
+from support.pages import code, fits, patch, section, shown, table, tables
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = {name: getattr(edgequake_llm, name) for name in edgequake_llm.__all__}
@@ -405,13 +405,78 @@ def test_errors_are_those_of_the_page(name, sim):
 
 # ---- compatible providers
 
+COMPATIBLE = (ROOT / "docs/compatible-providers.md").read_text()
+PRESETS = {code(row["name"])[0]: row for row in table(COMPATIBLE, "What is sent otherwise")}
+WITH_EMBEDDINGS = {
+    code(row["embeddings of"])[0]: row for row in tables(section(COMPATIBLE, "What is sent otherwise"))[1]
+}
+
+
+def preset(name, sim):
+    base_url = sim.url if name == "azure" else sim.base_url("openai")
+    return OpenAIProvider.preset(name, "k", base_url=base_url, model="m", embedding_model="e")
+
+
+def added(ask, **fields):
+    """The fields that options add to a body, or the error that they raise."""
+    try:
+        return sorted(ask(**fields).keys() - ask().keys())
+    except UnsupportedOption:
+        return ["UnsupportedOption"]
+
 
 def test_the_presets_are_those_of_the_page():
-    rows = table((ROOT / "docs/compatible-providers.md").read_text(), "Servers that speak OpenAI's format")
-    assert [code(row["name"])[0] for row in rows] == _core.preset_names()
+    rows = table(COMPATIBLE, "Servers that speak OpenAI's format")
+    assert [code(row["name"])[0] for row in rows] == list(PRESETS) == _core.preset_names()
     for row in rows:
-        preset = _core.preset(code(row["name"])[0])
-        assert row["server"] == preset.title
-        assert code(row["key"]) == (preset.key_variables[:1] if preset.key_required else [])
-        assert code(row["address"]) == preset.base_url_variables[:1]
-        assert row["embeddings"] == ("yes" if preset.has_embeddings else "no")
+        found = _core.preset(code(row["name"])[0])
+        assert row["server"] == found.title
+        assert code(row["key"]) == (found.key_variables[:1] if found.key_required else [])
+        assert code(row["address"]) == found.base_url_variables[:1]
+        assert (
+            row["embeddings"]
+            == ("yes" if found.has_embeddings else "no")
+            == ("yes" if found.name in WITH_EMBEDDINGS else "no")
+        )
+
+
+@pytest.mark.parametrize(("name", "row"), PRESETS.items(), ids=PRESETS)
+def test_a_preset_is_asked_as_its_row_says(name, row, sim):
+    llm = preset(name, sim)
+
+    def ask(messages="Hi", *, stream=False, **fields):
+        return json.loads(llm._core.encode(messages, None, fields, stream=stream)[1])
+
+    for option, value in (("max_tokens", 5), ("seed", 5), ("user", "u")):
+        assert added(ask, **{option: value}) == code(row[f"`{option}` as"])
+    assert ("stream_options" in ask(stream=True)) == (row["usage of a stream"] == "asked for")
+    thought = {"role": "assistant", "content": "x", "reasoning_content": "hm"}
+    sent = ask([thought, {"role": "user", "content": "y"}])["messages"][0]
+    assert sorted(sent.keys() - {"role", "content"}) == code(row["earlier thinking"])
+
+
+@pytest.mark.parametrize(("name", "row"), WITH_EMBEDDINGS.items(), ids=WITH_EMBEDDINGS)
+def test_a_preset_embeds_as_its_row_says(name, row, sim):
+    llm = preset(name, sim)
+
+    def ask(**fields):
+        return json.loads(llm._core.encode_embed(["a"], fields)[1])
+
+    assert added(ask, dimensions=3) == code(row["`dimensions` as"])
+    assert added(ask, task_type="query") == code(row["`task_type` as"])
+    asked = row["vectors asked for as"]
+    assert ask().get("encoding_format") == ("base64" if asked == "base64" else None)
+    if name == "perplexity":  # The simulator's vectors are no signed bytes.
+        return
+    texts, size = (int(row[f"{what} a request"].replace(",", "")) for what in ("texts", "bytes"))
+    half = "a" * (size // 2)
+    for batch, requests in ((["a"] * texts, 1), (["a"] * (texts + 1), 2), ([half, half], 1), ([half, half + "aa"], 2)):
+        before = sim.stats().requests
+        llm.sync.embed(batch)
+        assert sim.stats().requests - before == requests
+
+
+@pytest.mark.parametrize("name", sorted(set(PRESETS) - set(WITH_EMBEDDINGS)))
+def test_the_others_have_no_embeddings(name, sim):
+    with pytest.raises(UnsupportedOption):
+        preset(name, sim).sync.embed(["a"])

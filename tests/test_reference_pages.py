@@ -1,15 +1,24 @@
-"""The tables of docs/errors.md, streams.md and simulator.md list what there is, all of it and nothing else."""
+"""The tables of docs/errors.md, streams.md, simulator.md and content-parts.md list what there is, and nothing else."""
 
 from __future__ import annotations
 
 import inspect
 import pathlib
+import re
 import shlex
 
 import pytest
 
 import edgequake_llm
-from edgequake_llm import LLMError, RetryPolicy, Timeouts
+from edgequake_llm import (
+    ChatMessage,
+    ContentPart,
+    InvalidRequestError,
+    LLMError,
+    RetryPolicy,
+    Timeouts,
+    UnsupportedOption,
+)
 from edgequake_llm.cli import main
 from support.pages import code, section, table
 
@@ -72,3 +81,65 @@ def test_the_command_of_the_page_is_one(monkeypatch):
     monkeypatch.setattr("edgequake_llm.cli._simulate", lambda options: seen.append(options) or 0)
     assert main(command[1:]) == 0
     assert (seen[0].port, seen[0].ttft_ms, seen[0].gap_ms, seen[0].requests_per_minute) == (8080, 200, 20, 500)
+
+
+# ---- files
+
+MB = 1 << 20
+FILES = {
+    "pictures": (
+        ContentPart.image,
+        {
+            "PNG": "image/png",
+            "JPEG": "image/jpeg",
+            "WebP": "image/webp",
+            "GIF": "image/gif",
+            "HEIC": "image/heic",
+            "HEIF": "image/heif",
+        },
+    ),
+    "sounds": (ContentPart.audio, {"WAV": "audio/wav", "MP3": "audio/mpeg", "OGG": "audio/ogg"}),
+    "documents": (ContentPart.document, {"PDF": "application/pdf", "text": "text/plain", "zip": "application/zip"}),
+}
+# What stands for types that the table does not list one by one.
+ALL = {"all common": {"WAV", "MP3", "OGG"}, "PDF and more": {"PDF", "text", "zip"}, "files": {"PDF", "text", "zip"}}
+
+
+@pytest.mark.parametrize("provider", ["OpenAI (chat completions)", "Anthropic", "Gemini", "Ollama"])
+@pytest.mark.parametrize("kind", FILES)
+def test_files_are_taken_and_refused_as_the_table_says(kind, provider, sim):
+    row = next(
+        row for row in table((DOCS / "content-parts.md").read_text(), "Pictures, documents, sounds") if row[""] == kind
+    )
+    says = row[provider]
+    part, types = FILES[kind]
+    llm = sim.provider(provider.split()[0].lower())
+
+    def sent(source, **settings):
+        return llm._core.encode([ChatMessage.user(["See:", part(source, **settings)])], None, {})
+
+    if says == "–":
+        for media_type in types.values():
+            with pytest.raises(UnsupportedOption):
+                sent(b"x", media_type=media_type)
+        return
+    stated = says.partition(";")[0]
+    taken = next((names for words, names in ALL.items() if stated.startswith(words)), None)
+    for name, media_type in types.items():
+        if name in taken if taken else name in stated:
+            assert sent(b"x", media_type=media_type)
+        else:
+            with pytest.raises(InvalidRequestError, match=media_type):
+                sent(b"x", media_type=media_type)
+    limit = re.search(r"up to (\d+) MB", stated)
+    if limit and int(limit[1]) <= 10:  # larger ones take seconds
+        first = next(iter(types.values()))
+        assert sent(bytes(int(limit[1]) * MB - 2), media_type=first)
+        with pytest.raises(InvalidRequestError, match="larger than"):
+            sent(bytes(int(limit[1]) * MB + 3), media_type=first)
+    url = "https://example.com/file.pdf"
+    if "URL" in says or "URI" in says:
+        assert sent(url)
+    elif kind != "sounds" or provider != "Gemini":
+        with pytest.raises(InvalidRequestError):
+            sent(url)

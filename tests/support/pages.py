@@ -59,14 +59,26 @@ def section(text, heading):
     return "\n".join(lines)
 
 
+def tables(text):
+    """The tables of a text, for each a list with a dict for each row by the names of the columns."""
+    found = []
+    before = ""
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("|"):
+            if not before.startswith("|"):
+                found.append([])
+            found[-1].append([cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+        before = line
+    for head, _, *rows in found:
+        assert all(len(row) == len(head) for row in rows), f"a row under {head} has too few or too many cells"
+    return [[dict(zip(head, row, strict=True)) for row in rows] for head, _, *rows in found]
+
+
 def table(text, heading):
-    """The first table of a section, a dict for each row by the names of the columns."""
-    lines = [line.strip() for line in section(text, heading).splitlines() if line.lstrip().startswith("|")]
-    rows = [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    assert len(rows) > 2, f"there is no table under {heading!r}"
-    head, _, *body = rows
-    assert all(len(row) == len(head) for row in body), f"a row under {heading!r} has too few or too many cells"
-    return [dict(zip(head, row, strict=True)) for row in body]
+    """The first table of a section."""
+    found = tables(section(text, heading))
+    assert found, f"there is no table under {heading!r}"
+    return found[0]
 
 
 def code(cell):
