@@ -28,6 +28,7 @@ from edgequake_llm import (
     OpenAIProvider,
     Provider,
     RetryPolicy,
+    Simulator,
     UnsupportedOption,
     _core,
 )
@@ -246,20 +247,27 @@ def test_an_option_of_embed_is_sent_as_its_row_says(name, row, sim):
     check(row["what is sent"], base, now)
 
 
-@pytest.mark.parametrize("name", EMBED)
-def test_embeddings_are_split_as_the_page_says(name, sim):
-    [texts, size] = re.search(r"\*\*([\d,]+) texts\*\* and \*\*([\d,]+) bytes\*\*", read(name)).groups()
-    texts, size = (int(number.replace(",", "")) for number in (texts, size))
-    llm = make(name, sim)
-    for batch, requests in ((["a"] * texts, 1), (["a"] * (texts + 1), 2)):
+@pytest.fixture
+def small():
+    """A simulator whose vectors are short."""
+    with Simulator(embedding_dims=2) as simulator:
+        yield simulator
+
+
+def check_split(llm, sim, texts, size):
+    """Whether so many texts, and so many bytes, go in one request and more in two."""
+    half = "a" * (size // 2)
+    for batch, requests in ((["a"] * texts, 1), (["a"] * (texts + 1), 2), ([half, half], 1), ([half, half + "aa"], 2)):
         before = sim.stats().requests
         assert len(llm.sync.embed(batch)) == len(batch)
         assert sim.stats().requests - before == requests
-    half = "a" * (size // 2)
-    for batch, requests in (([half, half], 1), ([half, half + "aa"], 2)):
-        before = sim.stats().requests
-        llm.sync.embed(batch)
-        assert sim.stats().requests - before == requests
+
+
+@pytest.mark.parametrize("name", EMBED)
+def test_embeddings_are_split_as_the_page_says(name, small):
+    [texts, size] = re.search(r"\*\*([\d,]+) texts\*\* and \*\*([\d,]+) bytes\*\*", read(name)).groups()
+    texts, size = (int(number.replace(",", "")) for number in (texts, size))
+    check_split(make(name, small), small, texts, size)
 
 
 # ---- settings of a provider
@@ -456,8 +464,8 @@ def test_a_preset_is_asked_as_its_row_says(name, row, sim):
 
 
 @pytest.mark.parametrize(("name", "row"), WITH_EMBEDDINGS.items(), ids=WITH_EMBEDDINGS)
-def test_a_preset_embeds_as_its_row_says(name, row, sim):
-    llm = preset(name, sim)
+def test_a_preset_embeds_as_its_row_says(name, row, small):
+    llm = preset(name, small)
 
     def ask(**fields):
         return json.loads(llm._core.encode_embed(["a"], fields)[1])
@@ -469,11 +477,7 @@ def test_a_preset_embeds_as_its_row_says(name, row, sim):
     if name == "perplexity":  # The simulator's vectors are no signed bytes.
         return
     texts, size = (int(row[f"{what} a request"].replace(",", "")) for what in ("texts", "bytes"))
-    half = "a" * (size // 2)
-    for batch, requests in ((["a"] * texts, 1), (["a"] * (texts + 1), 2), ([half, half], 1), ([half, half + "aa"], 2)):
-        before = sim.stats().requests
-        llm.sync.embed(batch)
-        assert sim.stats().requests - before == requests
+    check_split(llm, small, texts, size)
 
 
 @pytest.mark.parametrize("name", sorted(set(PRESETS) - set(WITH_EMBEDDINGS)))
