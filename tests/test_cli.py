@@ -15,7 +15,8 @@ from decimal import Decimal
 import pytest
 
 from edgequake_llm import OpenAIProvider, Simulator
-from edgequake_llm._compare import Candidate, costs, dollars, in_turn, table
+from edgequake_llm._compare import Candidate, costs, in_turn, table
+from edgequake_llm._table import dollars
 from support.processes import finish
 from support.waiting import eventually
 
@@ -292,6 +293,58 @@ class TestCompare:
         assert candidates[0].to_dict()["runs"][0]["cost"] == str(expected)
 
 
+class TestModels:
+    def test_those_of_every_provider_that_is_set_up_with_context_and_prices(self, sim):
+        pytest.importorskip("genai_prices", reason="the optional package genai-prices is not installed")
+        env = {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": sim.base_url("anthropic"), "OLLAMA_HOST": sim.url}
+        found = [{"type": "model", "id": name} for name in ("claude-opus-4-5", "claude-haiku-4-5", "claude-next")]
+        sim.push(path="/models", body=json.dumps({"data": found, "has_more": False}).encode())
+        sim.push(path="/tags", body=json.dumps({"models": [{"name": "llama3.2:latest"}]}).encode())
+        code, out, err = run("models", env=env)
+        assert (code, err) == (0, "")
+        head, *rows = out.splitlines()
+        assert head.split() == ["provider", "model", "context", "in", "/", "M", "tokens", "out", "/", "M", "tokens"]
+        assert [row.split() for row in rows] == [
+            ["anthropic", "claude-haiku-4-5", "200,000", "$1", "$5"],
+            ["anthropic", "claude-next", "-", "-", "-"],
+            ["anthropic", "claude-opus-4-5", "200,000", "$5", "$25"],
+            ["ollama", "llama3.2:latest", "-", "-", "-"],
+        ]
+
+    def test_the_nearest_to_a_name_and_at_most_so_many(self, sim, keyed):
+        found = {"data": [{"id": name} for name in ("gpt-4o", "gpt-4o-mini", "text-embedding-3-small")]}
+        for _ in range(2):
+            sim.push(path="/models", body=json.dumps(found).encode())
+        code, out, _ = run("models", "openai", "--search", "gpt mini", "--limit", "1", env=keyed)
+        assert code == 0
+        assert [row.split()[1] for row in out.splitlines()[1:]] == ["gpt-4o-mini"]
+        code, out, _ = run("models", "OpenAI", "--limit", "2", env=keyed)
+        assert [row.split()[1] for row in out.splitlines()[1:]] == ["gpt-4o", "gpt-4o-mini"]
+
+    def test_without_a_key_the_simulators_and_it_says_so(self):
+        code, out, err = run("models")
+        assert code == 0
+        assert {row.split()[0] for row in out.splitlines()[1:]} == {"openai", "anthropic", "gemini", "ollama"}
+        assert "these models come from the embedded simulator" in err
+
+    def test_one_that_fails_does_not_hide_the_others(self, sim, keyed):
+        sim.push(path="/v1/models", status=401)
+        env = {**keyed, "OLLAMA_HOST": sim.url}
+        code, out, err = run("models", env=env)
+        assert code == 1
+        assert {row.split()[0] for row in out.splitlines()[1:]} == {"ollama"}
+        assert err.startswith("error: openai: ")
+        assert err.count("\n") == 1
+
+    @pytest.mark.parametrize(("arguments", "word"), [(["nobody"], "nobody"), (["openai", "--limit", "0"], "--limit")])
+    def test_what_cannot_be_listed_is_an_error_of_one_line(self, keyed, arguments, word):
+        code, out, err = run("models", *arguments, env=keyed)
+        assert (code, out) == (1, "")
+        assert err.startswith("error: ")
+        assert word in err
+        assert "Traceback" not in err
+
+
 class TestSimulate:
     def test_it_serves_until_ctrl_c(self):
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -345,7 +398,7 @@ class TestSimulate:
 
 def test_help_and_version():
     for arguments, words in (
-        (["--help"], ["chat", "compare", "simulate"]),
+        (["--help"], ["chat", "compare", "models", "simulate"]),
         (["compare", "--help"], ["PROVIDER[/MODEL]", "--runs", "--answers", "--json"]),
         (["chat", "--help"], ["--provider", "--model", "--system"]),
         (["simulate", "--help"], ["--port", "--ttft-ms", "--failure-rate"]),

@@ -5,19 +5,17 @@ from __future__ import annotations
 from statistics import median
 
 from edgequake_llm._exceptions import ConfigurationError, LLMError
+from edgequake_llm._table import NOTHING, dollars, lines
 from edgequake_llm._value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from decimal import Decimal
     from typing import Any
 
     from edgequake_llm._core import LLMResponse
     from edgequake_llm.providers import Provider
-
-NOTHING = "-"
-"""What stands in the table where nothing is known."""
 
 
 class Run(Value):
@@ -112,28 +110,12 @@ def costs() -> tuple[Callable[[LLMResponse], Decimal | None], str | None]:
     return cost, None
 
 
-def dollars(amount: Decimal) -> str:
-    """Write an amount exactly, without trailing zeros."""
-    return f"${amount.normalize():f}"
-
-
 COLUMNS = ("provider", "model", "TTFT ms", "total ms", "tokens/s", "tokens in + out", "cost")
 
 
 def table(candidates: Sequence[Candidate]) -> list[str]:
     """Return the lines of the table: medians, with the least and the largest TTFT where there are several runs."""
-    rows = [COLUMNS, *(_row(candidate) for candidate in candidates)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [_line(row, widths) for row in rows]
-
-
-def _line(row: Iterable[str], widths: Sequence[int]) -> str:
-    words = (2, 0)  # the first two columns are words, the others figures
-    cells = (
-        text.ljust(width) if n < words[0] else text.rjust(width)
-        for n, (text, width) in enumerate(zip(row, widths, strict=True))
-    )
-    return "  ".join(cells).rstrip()
+    return lines([COLUMNS, *map(_row, candidates)], words=2)
 
 
 def _row(candidate: Candidate) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The command line: `edgequake-llm chat`, `compare` and `simulate`."""
+"""The command line: `edgequake-llm chat`, `compare`, `models` and `simulate`."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_chat(commands)
     _add_compare(commands)
+    _add_models(commands)
     _add_simulate(commands)
     options = parser.parse_args(arguments)
     try:
@@ -89,6 +90,24 @@ def _add_compare(commands: Subparsers) -> None:
     compare.add_argument("--json", action="store_true", help="one JSON object a line and model instead of the table")
     _add_options(compare)
     compare.set_defaults(run=_compare)
+
+
+def _add_models(commands: Subparsers) -> None:
+    models = commands.add_parser(
+        "models",
+        help="list the models that providers have, with context and prices",
+        description="Lists the models that providers have, with the longest prompt in tokens and the prices of a "
+        "million tokens in US dollars, as far as either is known.",
+    )
+    models.add_argument(
+        "providers",
+        nargs="*",
+        metavar="PROVIDER",
+        help="as openai or groq (default: every provider that the environment is set up for)",
+    )
+    models.add_argument("--search", metavar="NAME", help="those whose names come nearest to this, the nearest first")
+    models.add_argument("--limit", type=int, help="at most so many")
+    models.set_defaults(run=_models)
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
@@ -177,7 +196,8 @@ def _print_metrics(stream: SyncTextStream, *, priced: bool) -> None:
     if response.usage is not None:
         parts.append(f"{response.usage.prompt_tokens} + {response.usage.completion_tokens} tokens")
     if priced:
-        from edgequake_llm._compare import costs, dollars
+        from edgequake_llm._compare import costs
+        from edgequake_llm._table import dollars
 
         cost, _ = costs()  # the data is an optional package
         found = cost(response)
@@ -248,6 +268,26 @@ def _show(candidates: Sequence[Candidate], options: argparse.Namespace) -> None:
     if options.answers:
         for candidate in candidates:
             print(f"\n== {candidate.llm.name}/{candidate.llm.model}\n{candidate.answer}")
+
+
+def _models(options: argparse.Namespace) -> int:
+    from edgequake_llm._listing import listed, table
+
+    if options.limit is not None and options.limit < 1:
+        raise ConfigurationError(f"--limit must be at least 1, not {options.limit}")
+    with contextlib.ExitStack() as stack:
+        if not options.providers and not any_set_up():
+            simulator = stack.enter_context(_stand_in("these models come"))
+            providers = [simulator.provider(kind) for kind in ProviderType]
+        else:
+            providers = [ProviderFactory.create(name.lower())[0] for name in options.providers or set_up()]
+        models, errors, note = listed(providers, options.search, limit=options.limit)
+    if note is not None:
+        print(f"note: {note}", file=sys.stderr)
+    print("\n".join(table(models)))
+    for error in errors.values():
+        print(f"error: {error}", file=sys.stderr)
+    return 1 if errors else 0
 
 
 def _simulate(options: argparse.Namespace) -> int:
