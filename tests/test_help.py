@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import pathlib
 import pydoc
 import re
 
 import pytest
 
 import edgequake_llm
-from edgequake_llm import CompletionOptions, LLMError, OpenAIProvider, Provider, SyncCalls, Timeouts
+from edgequake_llm import CompletionOptions, LLMError, OpenAIProvider, Provider, Simulator, SyncCalls, Timeouts
 from edgequake_llm._value import Value
+from support.pages import keys
 
 CLASSES = [thing for name in edgequake_llm.__all__ if isinstance(thing := getattr(edgequake_llm, name), type)]
 VALUES = [cls for cls in CLASSES if issubclass(cls, Value)]
@@ -56,6 +58,23 @@ def test_the_settings_of_a_provider_stand_in_its_signature_and_are_told(cls):
     assert list(parameters) == ["api_key", *keywords]
     assert set(parameters) <= told(cls)
     assert all(parameter.default is not inspect.Parameter.empty for parameter in parameters.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "documented"),
+    [("SimulatorSettings", Simulator), ("ReplySettings", Simulator.push)],
+    ids=lambda thing: getattr(thing, "__name__", thing),
+)
+def test_what_the_simulator_is_told_is_told(kind, documented):
+    file = pathlib.Path(edgequake_llm.__file__).with_name("simulator.py")
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", documented.__doc__ + (Simulator.__doc__ or "")))))
+    assert set(keys(file, kind)) <= words
+
+
+def test_the_keywords_of_a_call_are_the_fields_of_its_options():
+    file = pathlib.Path(edgequake_llm.__file__).with_name("_options.py")
+    fields = {name: parameter.annotation for name, parameter in inspect.signature(CompletionOptions).parameters.items()}
+    assert keys(file, "OptionFields") == fields
 
 
 def test_a_wrapper_has_the_signature_of_its_own():

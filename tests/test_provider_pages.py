@@ -6,7 +6,6 @@ header (`name: value`), a path (`POST /path`), nothing, or the error that it rai
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
 import pathlib
@@ -33,9 +32,10 @@ from edgequake_llm import (
     _core,
 )
 from edgequake_llm.providers._base import _retry_policy, _timeouts
-from support.pages import code, fits, patch, section, shown, table, tables
+from support.pages import code, fits, keys, patch, section, shown, table, tables
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "python/edgequake_llm"
 NAMES = {name: getattr(edgequake_llm, name) for name in edgequake_llm.__all__}
 
 # The page, whose it is, which of its APIs (a suffix of headings, and settings), by the name that tests are shown under.
@@ -72,13 +72,6 @@ CALL_FIELDS = {
 }
 
 
-def fields_of(file, kind):
-    """The names and annotations of a class that is there for type checkers only."""
-    tree = ast.parse((ROOT / "python/edgequake_llm" / file).read_text())
-    found = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == kind)
-    return {node.target.id: ast.unparse(node.annotation) for node in found.body if isinstance(node, ast.AnnAssign)}
-
-
 DEFAULTS = {
     **{name: kept.default for name, kept in inspect.signature(Provider._set_up).parameters.items()},
     "api": inspect.signature(OpenAIProvider).parameters["api"].default,
@@ -86,8 +79,8 @@ DEFAULTS = {
     "retry": _retry_policy(None),
     "http": HTTPConfig(),
 }
-EMBED_FIELDS = fields_of("_options.py", "EmbedFields")
-SETTINGS = {"api_key": "str | None", **fields_of("providers/_base.py", "Settings")}
+EMBED_FIELDS = keys(PACKAGE / "_options.py", "EmbedFields")
+SETTINGS = {"api_key": "str | None", **keys(PACKAGE / "providers/_base.py", "Settings")}
 
 
 def read(name):

@@ -120,10 +120,12 @@ class Simulator:
     """A running simulator; ends with `stop()`, at the end of `with`, or when it is dropped.
 
     Settings (durations in seconds): `port` (0 takes a free one), `tls` and `tls_port` (HTTP/2 and 1.1 by ALPN, with a
-    throw-away certificate), `h1_only`, `max_concurrent_streams`; `text` or `tokens` (how many text deltas), `ttft`,
+    throw-away certificate), `require_client_cert` (then the client must show `client_pem`), `h1_only`,
+    `max_concurrent_streams`, `send_buffer` (the kernel's, in bytes); `text` or `tokens` (how many text deltas), `ttft`,
     `gap` between tokens, `jitter` (0 to 1) and `seed`, `chunk_events` (events a write), `embedding_dims`, `gzip`;
     `failure_rate` and `failure_status`; `requests_per_minute`, `tokens_per_minute`, `max_concurrent` (more are answered
-    429 with the provider's headers) and `limit_window`; `record` keeps the requests for `requests()`.
+    429 with the provider's headers) and `limit_window`; `record` keeps the latest `record_limit` requests for
+    `requests()`.
 
     OpenAI's Responses API is there beside chat completions (`sim.provider("openai", api="responses")`); its answers are
     remembered, unless `store` is false, for a `previous_response_id`.
@@ -143,7 +145,10 @@ class Simulator:
         together; `thinking` comes before them, signed where the provider signs. A model that is asked to think does so
         by itself, and a conversation must bring signed thinking back as it was, as with Anthropic and Gemini.
 
-        `status` gives the provider's own error body; `body` or `pieces` exact bytes; the others as in the settings.
+        `status` gives the provider's own error body, whose code or type is `error` and which asks to wait for
+        `retry_after` seconds; `body` or `pieces` are exact bytes; `headers` go beside. The answer waits `delay` seconds. The others are as in
+        the settings: `ttft`, `gap`, `jitter`, `tokens`, `chunk_events`, `gzip`.
+
         `fault`: `"close_before_headers"`, `"cut"` (reset), `"close"`, `"end"` (a clean end too soon), `"stall"` (with
         signs of life every `keep_alive` seconds), each after `after_events` or `after_bytes`; `"error"` (an error event
         of `error_status` in a 200 stream); `"raw"` (the bytes `raw` instead of HTTP).

@@ -35,6 +35,13 @@ async def run_example(path, line, code, names):
         await outcome
 
 
+def keys(path, kind):
+    """The names and annotations of a class of a source file that is there for type checkers only."""
+    classes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef))
+    fields = next(node.body for node in classes if node.name == kind)
+    return {node.target.id: ast.unparse(node.annotation) for node in fields if isinstance(node, ast.AnnAssign)}
+
+
 def headings(text):
     """The headings of a page, without what looks like one in an example."""
     plain = re.sub(r"^[ \t]*```.*?^[ \t]*```", "", text, flags=re.MULTILINE | re.DOTALL)
