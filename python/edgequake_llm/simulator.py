@@ -146,8 +146,8 @@ class Simulator:
         by itself, and a conversation must bring signed thinking back as it was, as with Anthropic and Gemini.
 
         `status` gives the provider's own error body, whose code or type is `error` and which asks to wait for
-        `retry_after` seconds; `body` or `pieces` are exact bytes; `headers` go beside. The answer waits `delay` seconds. The others are as in
-        the settings: `ttft`, `gap`, `jitter`, `tokens`, `chunk_events`, `gzip`.
+        `retry_after` seconds; `body` or `pieces` are exact bytes; `headers` go beside. The answer waits `delay`
+        seconds. The others are as in the settings: `ttft`, `gap`, `jitter`, `tokens`, `chunk_events`, `gzip`.
 
         `fault`: `"close_before_headers"`, `"cut"` (reset), `"close"`, `"end"` (a clean end too soon), `"stall"` (with
         signs of life every `keep_alive` seconds), each after `after_events` or `after_bytes`; `"error"` (an error event
