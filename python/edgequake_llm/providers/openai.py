@@ -64,10 +64,10 @@ class OpenAIProvider(Provider):
     def preset(cls, name: str, api_key: str | None = None, *, api_version: str | None = None, **settings: Any) -> Self:
         """Make a provider for a server that speaks OpenAI's format, by its name: `OpenAIProvider.preset("groq")`.
 
-        The names: azure, deepseek, fireworks, groq, huggingface, llamacpp, lmstudio, mistral, nvidia, openrouter,
-        perplexity, together, vllm, xai. Address and key come from the environment where they are not given, under the
-        names that each is known by (`GROQ_API_KEY`; docs/compatible-providers.md has them all). A model has to be
-        given, here or with each call. `settings` are those of the class.
+        The names: azure, deepseek, fireworks, groq, huggingface, llama-cpp-python, llamacpp, lmstudio, mistral, nvidia,
+        openrouter, perplexity, together, vllm, xai. Address and key come from the environment where they are not given,
+        under the names that each is known by (`GROQ_API_KEY`; docs/compatible-providers.md has them all). A model has
+        to be given, here or with each call. `settings` are those of the class.
 
         Azure: `base_url` (or `AZURE_OPENAI_ENDPOINT`) is the resource's address; models are the names of deployments.
         With `api_version` (or `OPENAI_API_VERSION`) its older API is spoken, which has the deployment in the path.

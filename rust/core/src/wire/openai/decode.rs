@@ -234,10 +234,13 @@ impl<'a> Said<'a> {
             }
         }
         answer.refusal(self.refusal.text_in(scratch));
+        let mut told = false;
         for call in self.tool_calls.iter() {
             call.tell(whole, scratch, answer);
+            told = true;
         }
-        if self.function_call.name.is_some() || self.function_call.arguments.is_some() {
+        // The older form; llama-cpp-python tells the same call in both.
+        if !told && (self.function_call.name.is_some() || self.function_call.arguments.is_some()) {
             Call { function: self.function_call, ..Call::default() }.tell(whole, scratch, answer);
         }
         if let Some(audio) = self.audio.read::<serde_json::Map<_, _>>() {
@@ -379,6 +382,16 @@ pub(super) fn chat(provider: &'static str, body: &[u8]) -> Result<Response, Erro
 mod tests {
     use super::*;
     use crate::{error::ErrorKind, model::FinishReason};
+
+    #[test]
+    fn a_call_told_in_both_forms_is_one() {
+        let function = r#"{"name":"f","arguments":"{}"}"#;
+        let body = format!(
+            r#"{{"choices":[{{"message":{{"content":null,"function_call":{function},"tool_calls":[{{"id":"a","type":"function","function":{function}}}]}},"finish_reason":"tool_calls"}}]}}"#
+        );
+        let response = chat("test", body.as_bytes()).unwrap();
+        assert_eq!(response.tool_calls().map(|call| call.id.as_str()).collect::<Vec<_>>(), ["a"]);
+    }
 
     #[test]
     fn a_whole_answer() {

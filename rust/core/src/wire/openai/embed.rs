@@ -102,8 +102,10 @@ pub(super) fn encode(wire: &OpenAi, request: &EmbedRequest) -> Result<Encoded, E
 pub(super) fn decode(wire: &OpenAi, body: &[u8], count: usize) -> Result<Embeddings, Error> {
     let provider = wire.name;
     let text = utf8(body);
-    let parsed: Answer<'_> = serde_json::from_str(&text)
-        .map_err(|_| error::instead_of_answer(provider, "the answer holds no embeddings", body))?;
+    let parsed: Answer<'_> = serde_json::from_str(&text).map_err(|_| {
+        let what = if holds_tokens(&text) { UNPOOLED } else { "the answer holds no embeddings" };
+        error::instead_of_answer(provider, what, body)
+    })?;
     if error::is_one(parsed.error) {
         return Err(error::inside(provider, parsed.error.json().as_bytes()));
     }
@@ -114,6 +116,14 @@ pub(super) fn decode(wire: &OpenAi, body: &[u8], count: usize) -> Result<Embeddi
     embeddings.usage = parsed.usage.read::<Tokens<'_>>().and_then(|tokens| tokens.usage());
     fill(&mut embeddings, wire, &items, count).map_err(|error| error.with_provider(provider))?;
     Ok(embeddings)
+}
+
+/// What servers of models that were made to generate do, llama.cpp's among them.
+const UNPOOLED: &str = "the server gives a vector for each token, and none for the text: it has to pool them";
+
+fn holds_tokens(answer: &str) -> bool {
+    let parsed: Option<serde_json::Value> = serde_json::from_str(answer).ok();
+    parsed.is_some_and(|answer| answer.pointer("/data/0/embedding/0/0").is_some())
 }
 
 fn malformed(message: String) -> Error {
@@ -285,6 +295,11 @@ mod tests {
                 "vector 0 of the answer is not base64 of 32-bit floats",
             ),
             (r#"{"data":[{"index":0,"embedding":null}]}"#.to_owned(), 1, "the answer holds no embeddings; got: "),
+            (
+                r#"{"data":[{"index":0,"embedding":[[1.0,2.0],[3.0,4.0]]}]}"#.to_owned(),
+                1,
+                "the server gives a vector for each token, and none for the text: it has to pool them",
+            ),
             ("{}".to_owned(), 1, "the answer holds no embeddings; got: {}"),
             ("<html>".to_owned(), 1, "the answer holds no embeddings; got: <html>"),
         ] {

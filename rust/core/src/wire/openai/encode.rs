@@ -50,7 +50,13 @@ pub(super) fn chat(wire: &OpenAi, request: &ChatRequest) -> Result<Encoded, Erro
         body.field("reasoning_effort", effort);
     }
     if let Some(format) = &options.response_format {
-        body.object("response_format", |o| write_format(o, format, Shape::Nested));
+        body.object("response_format", |o| match format {
+            ResponseFormat::Schema { schema, .. } if wire.bare_schemas => {
+                o.field("type", "json_object");
+                o.field("schema", schema);
+            }
+            format => write_format(o, format, Shape::Nested),
+        });
     }
     write_tools(&mut body, options, Shape::Nested)?;
     body.close();

@@ -152,7 +152,7 @@ fn write_assistant(wire: &OpenAi, item: &mut ObjectWriter<'_>, message: &Message
         item.array("content", content(), |out, part| write_part(wire, out, part, None))?;
     } else if let Some(text) = text {
         item.field("content", &text);
-    } else if calls.peek().is_none() && refusal.is_none() && audio.is_none() {
+    } else if wire.empty_content || calls.peek().is_none() && refusal.is_none() && audio.is_none() {
         item.field("content", "");
     }
     if let Some(id) = audio {
@@ -407,6 +407,18 @@ mod tests {
                 {"role": "user", "content": [{"type": "text", "text": "and now?"}]},
             ])
         );
+    }
+
+    #[test]
+    fn an_empty_content_only_where_the_server_fails_without() {
+        let wire = OpenAi { empty_content: true, ..OpenAi::default() };
+        let sent = try_encode(
+            &wire,
+            vec![parts(Role::Assistant, vec![call("a", "{}")]), Message::text(Role::Assistant, "said")],
+        )
+        .unwrap();
+        assert_eq!((sent[0].get("content"), &sent[1]["content"]), (Some(&json!("")), &json!("said")));
+        assert_eq!(encode(vec![parts(Role::Assistant, vec![call("a", "{}")])])[0].get("content"), None);
     }
 
     #[test]

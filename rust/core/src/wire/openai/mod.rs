@@ -55,6 +55,8 @@ pub struct OpenAi {
     pub int8_embeddings: bool,
     /// Whether earlier thinking goes back as `reasoning_content`, as DeepSeek and Kimi want it between tool calls.
     pub send_thinking: bool,
+    /// Whether an answer that only called tools goes back with an empty `content`, as the server fails without the field.
+    pub empty_content: bool,
     /// Whether cache marks are sent as `cache_control`, as OpenRouter wants them for Anthropic's models.
     pub cache_marks: bool,
     /// What one embedding request may hold; `None` if the server has no embeddings.
@@ -69,6 +71,8 @@ pub struct OpenAi {
     pub seed_field: &'static str,
     /// The field for `user`; `None` if the server refuses the request because of it.
     pub user_field: Option<&'static str>,
+    /// Whether an answer's schema stands beside `json_object`, as llama-cpp-python wants it, and not in an object of its own.
+    pub bare_schemas: bool,
     /// The field for an embedding's `dimensions`.
     pub dimensions_field: &'static str,
     /// The field for an embedding's `task_type`, where the server has one.
@@ -88,6 +92,7 @@ impl OpenAi {
         base64_embeddings: true,
         int8_embeddings: false,
         send_thinking: false,
+        empty_content: false,
         cache_marks: false,
         embed_limits: Some(OPENAI_EMBED_LIMITS),
         media: Some(media::OPENAI),
@@ -95,6 +100,7 @@ impl OpenAi {
         deployments: false,
         seed_field: "seed",
         user_field: Some("user"),
+        bare_schemas: false,
         dimensions_field: "dimensions",
         task_field: None,
     };

@@ -59,7 +59,7 @@ pub const AZURE_DEPLOYMENTS: OpenAi = OpenAi { deployments: true, ..AZURE };
 pub const RERANKERS: [OpenAi; 2] = [OpenAi { name: "cohere", ..SERVICE }, OpenAi { name: "jina", ..SERVICE }];
 
 /// Every preset, by name in alphabetical order.
-pub const PRESETS: [Preset; 14] = [
+pub const PRESETS: [Preset; 15] = [
     Preset {
         name: "azure",
         title: "Azure OpenAI",
@@ -76,8 +76,8 @@ pub const PRESETS: [Preset; 14] = [
         base_url_variables: &["DEEPSEEK_BASE_URL", "DEEPSEEK_API_BASE"],
         key_variables: &["DEEPSEEK_API_KEY"],
         key_required: true,
-        // Thinking goes back between tool calls; without it the server answers 400.
-        wire: &OpenAi { name: "deepseek", send_thinking: true, ..SERVICE },
+        // Thinking goes back between tool calls; without it the server answers 400. It wants a `content`, too.
+        wire: &OpenAi { name: "deepseek", send_thinking: true, empty_content: true, ..SERVICE },
     },
     Preset {
         name: "fireworks",
@@ -105,6 +105,15 @@ pub const PRESETS: [Preset; 14] = [
         key_variables: &["HF_TOKEN", "HUGGINGFACE_API_KEY"],
         key_required: true,
         wire: &OpenAi { name: "huggingface", ..SERVICE },
+    },
+    Preset {
+        name: "llama-cpp-python",
+        title: "llama-cpp-python",
+        base_url: "http://localhost:8000/v1",
+        base_url_variables: &["LLAMA_CPP_PYTHON_BASE_URL"],
+        key_variables: &["LLAMA_CPP_PYTHON_API_KEY"],
+        key_required: false,
+        wire: &OpenAi { name: "llama-cpp-python", bare_schemas: true, empty_content: true, ..LOCAL },
     },
     Preset {
         name: "llamacpp",
@@ -220,7 +229,7 @@ pub const PRESETS: [Preset; 14] = [
 ];
 
 /// Other names that people know them by.
-const ALIASES: [(&str, &str); 12] = [
+const ALIASES: [(&str, &str); 13] = [
     ("azure_openai", "azure"),
     ("azure-openai", "azure"),
     ("fireworks_ai", "fireworks"),
@@ -228,6 +237,7 @@ const ALIASES: [(&str, &str); 12] = [
     ("hugging_face", "huggingface"),
     ("llama.cpp", "llamacpp"),
     ("llama_cpp", "llamacpp"),
+    ("llama_cpp_python", "llama-cpp-python"),
     ("lm_studio", "lmstudio"),
     ("lm-studio", "lmstudio"),
     ("together_ai", "together"),
@@ -246,7 +256,7 @@ pub fn preset(name: &str) -> Option<&'static Preset> {
 mod tests {
     use super::*;
     use crate::{
-        model::{ChatRequest, EmbedRequest, JsonObject, Message, Options, Role},
+        model::{ChatRequest, EmbedRequest, JsonObject, Message, Options, ResponseFormat, Role},
         wire::Wire,
     };
     use serde_json::{Value, json};
@@ -288,6 +298,13 @@ mod tests {
         assert_eq!(of("vllm"), (path, json!({"max_tokens": 5, "seed": 1, "stream_options": usage})));
         let (path, _) = sent(&AZURE_DEPLOYMENTS, options());
         assert_eq!(path, "/deployments/my%20model/chat/completions");
+        let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}});
+        let format = ResponseFormat::Schema { name: "n".into(), schema: schema.clone(), strict: None, fit: true };
+        let (_, body) = sent(
+            preset("llama-cpp-python").unwrap().wire,
+            Options { response_format: Some(format), ..Options::default() },
+        );
+        assert_eq!(body["response_format"], json!({"type": "json_object", "schema": schema}));
         let user = Options { user: Some("u".into()), ..Options::default() };
         let messages = vec![Message::text(Role::User, "Hi").into()];
         let request = ChatRequest { model: "m".into(), messages, options: user, stream: false };

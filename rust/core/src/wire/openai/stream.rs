@@ -317,6 +317,24 @@ mod tests {
         );
     }
 
+    /// llama-cpp-python tells each piece of a call twice, in the older form too.
+    #[test]
+    fn calls_told_in_both_forms_are_told_once() {
+        let piece = |arguments: &str| {
+            let function = format!(r#"{{"name":"f","arguments":"{arguments}"}}"#);
+            format!(
+                r#"{{"role":null,"content":null,"function_call":{function},"tool_calls":[{{"index":0,"id":"a","type":"function","function":{function}}}]}}"#
+            )
+        };
+        let got = calls(&[
+            r#"{"role":"assistant","content":null,"function_call":null,"tool_calls":null}"#,
+            &piece("{"),
+            &piece("}"),
+            &piece(""),
+        ]);
+        assert_eq!(got, [call("a", "f", "{}")]);
+    }
+
     #[test]
     fn tool_calls_without_an_index() {
         for index in ["", r#""index":null,"#] {
