@@ -64,4 +64,6 @@ def world(monkeypatch, tmp_path):
             monkeypatch.setenv(f"{name}_API_KEY", "simulated")
             monkeypatch.setenv(f"{name}_BASE_URL", sim.base_url(name.lower()))
         monkeypatch.setenv("OLLAMA_HOST", sim.base_url("ollama"))
+        monkeypatch.setenv("COHERE_API_KEY", "simulated")
+        monkeypatch.setenv("CO_API_URL", sim.url)
         yield sim

@@ -20,7 +20,7 @@ from edgequake_llm import (
     UnsupportedOption,
 )
 from edgequake_llm.cli import main
-from support.pages import code, section, table
+from support.pages import code, table
 
 DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
 
@@ -73,14 +73,37 @@ def test_the_faults_of_the_simulator(sim):
     assert stated == listed
 
 
-def test_the_command_of_the_page_is_one(monkeypatch):
-    text = section((DOCS / "simulator.md").read_text(), "For other programs")
-    command = shlex.split(text.partition("```sh\n")[2].partition("\n```")[0])
-    assert command[:2] == ["edgequake-llm", "simulate"]
-    seen = []
-    monkeypatch.setattr("edgequake_llm.cli._simulate", lambda options: seen.append(options) or 0)
-    assert main(command[1:]) == 0
-    assert (seen[0].port, seen[0].ttft_ms, seen[0].gap_ms, seen[0].requests_per_minute) == (8080, 200, 20, 500)
+# ---- commands
+
+PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("**/*.md"))]
+
+
+def commands(text):
+    """Every call of our command in the shell examples of a page."""
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    for line in lines:
+        for part in re.split(r"\||&&|;", line):
+            words = shlex.split(part.partition("<")[0])
+            if words and words[0].endswith("edgequake-llm"):
+                yield words[1:]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_command_of_a_page_is_understood(path, monkeypatch):
+    for words in commands(path.read_text()):
+        seen = []
+        monkeypatch.setattr(f"edgequake_llm.cli._{words[0]}", lambda options, seen=seen: seen.append(options) or 0)
+        assert main(words) == 0, words
+        assert seen
+
+
+def test_the_page_of_the_command_line_has_every_command_and_option(monkeypatch, capsys):
+    page = (DOCS / "command-line.md").read_text()
+    shown = [words[0] for words in commands(page)]
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = re.findall(r"^    (\w+)  ", capsys.readouterr().out, re.MULTILINE)
+    assert list(dict.fromkeys(shown)) == listed
 
 
 # ---- files
