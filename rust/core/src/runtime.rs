@@ -1,8 +1,10 @@
 //! The one background I/O thread of a process, and what belongs to it.
 //!
 //! A runtime and its sockets do not survive a fork: the child has the memory but not the thread. So they form a
-//! *generation*, tagged with the process id. Whoever uses one asks [`generation`] each time and gets a new one in a
-//! forked child; the inherited one is leaked, because dropping it would wait for threads that are not there.
+//! *generation*, tagged with the number of forks before it. Whoever uses one asks [`generation`] each time and gets a new one in
+//! a forked child; the inherited one is leaked, because dropping it would wait for threads that are not there.
+//!
+//! A counter rather than the process id: a call looks at it several times, and to ask the system costs a call of the system.
 
 use std::{
     collections::HashMap,
@@ -44,7 +46,7 @@ pub fn forks() -> u32 {
 #[derive(Debug)]
 pub struct Generation {
     id: u64,
-    pid: u32,
+    forks: u32,
     handle: Handle,
     pools: Mutex<HashMap<HttpSettings, Arc<Pool>>>,
     /// Ends the thread when dropped; only the loser of a race to make the first generation is ever dropped.
@@ -52,7 +54,7 @@ pub struct Generation {
 }
 
 impl Generation {
-    fn start(pid: u32) -> Result<Self, Error> {
+    fn start(forks: u32) -> Result<Self, Error> {
         let failed =
             |error: std::io::Error| Error::new(ErrorKind::Internal, format!("cannot start the I/O thread: {error}"));
         // Without tokio's signal and process drivers, which do not survive a fork.
@@ -67,7 +69,7 @@ impl Generation {
             })
             .map_err(failed)?;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, pid, handle, pools: Mutex::default(), _stop: stop })
+        Ok(Self { id, forks, handle, pools: Mutex::default(), _stop: stop })
     }
 
     /// Tells one generation from another.
@@ -104,7 +106,7 @@ impl Generation {
 
 /// Whether the generation of this number is this process's own: its pools may be touched.
 pub fn is_current(id: u64) -> bool {
-    CURRENT.load().as_ref().is_some_and(|current| current.id == id && current.pid == std::process::id())
+    CURRENT.load().as_ref().is_some_and(|current| current.id == id && current.forks == forks())
 }
 
 /// The generation of this process, started on first use.
@@ -112,15 +114,15 @@ pub fn is_current(id: u64) -> bool {
 /// # Errors
 /// [`ErrorKind::Internal`] when no thread can be started.
 pub fn generation() -> Result<Arc<Generation>, Error> {
-    let pid = std::process::id();
+    let forks = forks();
     loop {
         let current = CURRENT.load();
         if let Some(generation) = &*current
-            && generation.pid == pid
+            && generation.forks == forks
         {
             return Ok(generation.clone());
         }
-        let new = Arc::new(Generation::start(pid)?);
+        let new = Arc::new(Generation::start(forks)?);
         let before = CURRENT.compare_and_swap(&current, Some(new));
         match (&*before, &*current) {
             // Another thread was faster: ours ends its thread as it is dropped.

@@ -322,19 +322,20 @@ pub(crate) fn forked(py: Python<'_>) -> PyErr {
 /// Work on the I/O thread. Dropped before its end, it is aborted, and the request taken back.
 pub(crate) struct Work<T> {
     handle: Option<JoinHandle<T>>,
-    pid: u32,
+    forks: u32,
 }
 
 impl<T: Send + 'static> Work<T> {
     /// Starts work.
     pub(crate) fn start(py: Python<'_>, work: impl Future<Output = T> + Send + 'static) -> PyResult<Self> {
         let generation = generation().map_err(|error| to_py(py, &error))?;
-        Ok(Self { handle: Some(generation.spawn(work)), pid: std::process::id() })
+        // In a box: the runtime moves its tasks about before they start.
+        Ok(Self { handle: Some(generation.spawn(Box::pin(work))), forks: forks() })
     }
 
     /// No work: what it would bring is there already.
     pub(crate) fn done() -> Self {
-        Self { handle: None, pid: std::process::id() }
+        Self { handle: None, forks: forks() }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
@@ -352,9 +353,16 @@ impl<T: Send + 'static> Work<T> {
         }))
     }
 
+    /// Waits for the result in this thread, without the interpreter; looks for Ctrl-C twenty times a second.
+    pub(crate) fn wait(mut self, py: Python<'_>) -> PyResult<T> {
+        wait(py, |cx| self.poll(cx))?.map_err(|error| to_py(py, &error))
+    }
+}
+
+impl<T> Work<T> {
     /// Whether this process is not the one that started the work.
     pub(crate) fn is_inherited(&self) -> bool {
-        self.pid != std::process::id()
+        self.forks != forks()
     }
 
     /// Ends the work now.
@@ -368,22 +376,11 @@ impl<T: Send + 'static> Work<T> {
             }
         }
     }
-
-    /// Waits for the result in this thread, without the interpreter; looks for Ctrl-C twenty times a second.
-    pub(crate) fn wait(mut self, py: Python<'_>) -> PyResult<T> {
-        wait(py, |cx| self.poll(cx))?.map_err(|error| to_py(py, &error))
-    }
 }
 
 impl<T> Drop for Work<T> {
     fn drop(&mut self) {
-        if let Some(handle) = self.handle.take() {
-            if self.pid == std::process::id() {
-                handle.abort();
-            } else {
-                std::mem::forget(handle);
-            }
-        }
+        self.abort();
     }
 }
 

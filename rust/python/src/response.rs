@@ -460,7 +460,7 @@ impl LlmResponse {
     /// The provider's id of the request, for its support.
     #[getter]
     fn request_id(&self) -> Option<&str> {
-        self.meta().request_id.as_deref()
+        self.meta().request_id()
     }
 
     /// Requests sent for this answer: more than 1 when some failed and were tried again, 0 when a cache or a hook had it.
@@ -472,7 +472,7 @@ impl LlmResponse {
     /// What is left of the provider's allowances; `None` where it does not tell.
     #[getter]
     fn rate_limits(&self) -> Option<RateLimits> {
-        self.meta().rate_limits.map(RateLimits::from)
+        self.meta().rate_limits().map(RateLimits::from)
     }
 
     /// The answer's HTTP headers, names in lower case.

@@ -132,7 +132,7 @@ pub async fn ask_chat(route: Route, request: ChatRequest, place: Chat) -> Result
         return super::unary::chat(&route, request).await.map_err(|error| route.endpoint.named(error));
     };
     let clock = Clock::start(route.endpoint.timeouts);
-    let shared = share_chat(&route, &request, key, &clock, false).await;
+    let shared = Box::pin(share_chat(&route, &request, key, &clock, false)).await;
     let (completed, pays) = shared.map_err(|error| route.endpoint.named(error))?;
     if pays && !completed.meta.cached {
         return Ok(Arc::unwrap_or_clone(completed));

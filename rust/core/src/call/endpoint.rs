@@ -54,7 +54,7 @@ pub struct Endpoint {
     base_url: String,
     prefix: String,
     query: Option<String>,
-    headers: HeaderMap,
+    headers: Arc<HeaderMap>,
     /// What must not show in an error, even where the server echoes it.
     secrets: Vec<String>,
 }
@@ -158,7 +158,7 @@ impl Endpoint {
             prefix: uri.path().trim_end_matches('/').to_owned(),
             query: uri.query().map(str::to_owned),
             base_url,
-            headers,
+            headers: Arc::new(headers),
             secrets,
         })
     }
@@ -183,7 +183,7 @@ impl Endpoint {
         for (name, value) in extra {
             endpoint.secrets.extend(secrets_in(name, value));
             let (name, value) = header_pair(name, value)?;
-            endpoint.headers.insert(name, value);
+            Arc::make_mut(&mut endpoint.headers).insert(name, value);
         }
         Ok(endpoint)
     }
@@ -221,10 +221,10 @@ impl Endpoint {
             .map_err(|_| Error::invalid("the model's name or the base URL gives a path that cannot be sent"))?;
         let mut headers = self.headers.clone();
         if stream {
-            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            Arc::make_mut(&mut headers).insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if ask.body.is_empty() {
-            headers.remove(header::CONTENT_TYPE);
+            Arc::make_mut(&mut headers).remove(header::CONTENT_TYPE);
         }
         Ok(Outgoing { method: ask.method, path, headers, body: ask.body })
     }

@@ -18,6 +18,8 @@ mod tape;
 mod timeouts;
 mod unary;
 
+use std::time::SystemTime;
+
 use http::{HeaderMap, Version};
 
 pub use cached::{Chat, Recall, Texts, ask_chat, ask_embed, ask_stream, recall_chat, recall_embed, replay};
@@ -32,19 +34,20 @@ pub(crate) use timeouts::Clock;
 pub use timeouts::Timeouts;
 pub use unary::status_error;
 
-use crate::{metrics::Metrics, wire::RateLimits};
+use crate::{
+    metrics::Metrics,
+    wire::{RateLimits, status::request_id},
+};
 
 /// What a call brought, besides its answer.
 #[derive(Debug, Clone)]
 pub struct Meta {
     /// Requests sent, the failed ones included.
     pub attempts: u32,
-    /// The provider's id of the last request.
-    pub request_id: Option<String>,
-    /// What is left of the provider's allowances.
-    pub rate_limits: Option<RateLimits>,
-    /// The answer's headers.
+    /// The last answer's headers.
     pub headers: HeaderMap,
+    /// When they came.
+    pub received: SystemTime,
     /// The HTTP version that the answer came over.
     pub version: Version,
     /// What it took.
@@ -53,14 +56,25 @@ pub struct Meta {
     pub cached: bool,
 }
 
+impl Meta {
+    /// The provider's id of the last request.
+    pub fn request_id(&self) -> Option<&str> {
+        request_id(&self.headers)
+    }
+
+    /// What is left of the provider's allowances.
+    pub fn rate_limits(&self) -> Option<RateLimits> {
+        RateLimits::from_headers(&self.headers, self.received)
+    }
+}
+
 impl Default for Meta {
     /// Of an answer that no call brought.
     fn default() -> Self {
         Self {
             attempts: 1,
-            request_id: None,
-            rate_limits: None,
             headers: HeaderMap::new(),
+            received: SystemTime::UNIX_EPOCH,
             version: Version::HTTP_11,
             metrics: Metrics::default(),
             cached: false,

@@ -45,7 +45,7 @@ impl Route {
         let permits = Vec::with_capacity(self.limiters.len());
         let mut passage = Passage { limiters: &self.limiters, permits, prompt: estimate.prompt, sink, sent: false };
         for limiter in self.limiters.iter() {
-            let entered = clock.within_total(limiter.acquire(estimate.total())).await?;
+            let entered = Box::pin(clock.within_total(limiter.acquire(estimate.total()))).await?;
             passage.permits.push(entered?);
         }
         Ok(passage)

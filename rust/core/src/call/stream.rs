@@ -96,9 +96,10 @@ impl Reading<'_> {
         if let Some(usage) = &response.usage {
             metrics.set_tokens(usage.prompt_tokens(), usage.completion_tokens());
         }
-        let meta = meta(&answer, metrics);
+        let Answer { headers, version, body, .. } = answer;
+        let meta = meta(headers, version, metrics);
         // On its own task: the caller has all there is and need not wait for the connection to come free.
-        tokio::spawn(answer.body.drain());
+        tokio::spawn(body.drain());
         Ok(Completed { value: response, meta })
     }
 

@@ -1,8 +1,14 @@
 //! The four limits on a call's time, each with its own error.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use tokio::time::Instant;
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Timeout};
 
 use crate::error::{Error, ErrorKind};
 
@@ -100,21 +106,40 @@ impl Clock {
     }
 
     /// Runs `work` until the phase's deadline.
-    pub(super) async fn within<T>(
-        &self,
-        kind: ErrorKind,
-        from: Instant,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Error> {
+    pub(super) fn within<F: Future>(&self, kind: ErrorKind, from: Instant, work: F) -> Within<F> {
         match self.deadline(kind, from) {
-            None => Ok(work.await),
-            Some(deadline) => tokio::time::timeout_at(deadline.at, work).await.map_err(|_| self.expired(&deadline)),
+            None => Within::Unlimited { work },
+            Some(deadline) => {
+                Within::Limited { work: tokio::time::timeout_at(deadline.at, work), deadline, clock: *self }
+            }
         }
     }
 
     /// Runs `work` until the whole call's deadline.
-    pub(crate) async fn within_total<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+    pub(crate) fn within_total<F: Future>(&self, work: F) -> Within<F> {
         let without_idle = Self { timeouts: Timeouts { idle: None, ..self.timeouts }, ..*self };
-        without_idle.within(ErrorKind::IdleTimeout, self.started, work).await
+        without_idle.within(ErrorKind::IdleTimeout, self.started, work)
+    }
+}
+
+pin_project! {
+    /// Work with a deadline. Written out, because an `async fn` keeps what it is given twice, and a call nests several.
+    #[project = WithinProjection]
+    #[derive(Debug)]
+    pub(crate) enum Within<F> {
+        Unlimited { #[pin] work: F },
+        Limited { #[pin] work: Timeout<F>, deadline: Deadline, clock: Clock },
+    }
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = Result<F::Output, Error>;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            WithinProjection::Unlimited { work } => work.poll(cx).map(Ok),
+            WithinProjection::Limited { work, deadline, clock } => {
+                work.poll(cx).map(|done| done.map_err(|_| clock.expired(deadline)))
+            }
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! A call whose answer comes whole.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{future::Future, sync::Arc, time::SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use tokio::time::Instant;
 
 use super::{
@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    http::{Answer, Body, Outgoing, connect},
+    http::{Answer, Body, Outgoing, connect, idle},
     metrics::Metrics,
     model::{ChatRequest, Response},
     wire::{
-        RateLimits, Wire,
+        Wire,
         status::{request_id, retry_after},
     },
 };
@@ -44,10 +44,13 @@ pub(super) async fn chat(route: &Route, request: ChatRequest) -> Result<Complete
 }
 
 /// The request of a chat call, ready to be sent.
-pub(super) async fn encode(endpoint: &Arc<Endpoint>, request: ChatRequest) -> Result<Outgoing, Error> {
+pub(super) fn encode(
+    endpoint: &Arc<Endpoint>,
+    request: ChatRequest,
+) -> impl Future<Output = Result<Outgoing, Error>> + use<> {
     let (endpoint, stream) = (endpoint.clone(), request.stream);
     let size = request.messages.iter().map(|message| message.size()).sum();
-    heavy::run(size, move || endpoint.post(endpoint.encode_chat(request)?, stream)).await
+    heavy::run(size, move || endpoint.post(endpoint.encode_chat(request)?, stream))
 }
 
 /// Posts until it succeeds, fails for good or the tries are used up.
@@ -116,7 +119,7 @@ async fn attempt<T: Send + 'static>(
     let decoded = heavy::run(body.len(), move || decode(&body)).await;
     let value = decoded.map_err(|error| with_head(error, &answer.headers, Some(answer.status.as_u16())))?;
     metrics.finish(clock.elapsed());
-    Ok((value, meta(&answer, metrics)))
+    Ok((value, meta(answer.headers, answer.version, metrics)))
 }
 
 /// Sends the request and returns an answer of a success status and when it was sent; any other status is an error.
@@ -128,7 +131,11 @@ pub(super) async fn open(
 ) -> Result<(Answer, Instant), Failed> {
     let Route { endpoint, pool, .. } = route;
     let started = Instant::now();
-    let connection = clock.within(ErrorKind::ConnectTimeout, started, connect(pool, &endpoint.origin)).await??;
+    let connection = match idle(pool, &endpoint.origin) {
+        Some(connection) => connection,
+        // In a box: dialing is rare, and needs more room than all the rest of a call.
+        None => Box::pin(clock.within(ErrorKind::ConnectTimeout, started, connect(pool, &endpoint.origin))).await??,
+    };
     passage.send();
     let sent_at = Instant::now();
     let sent = clock.within(ErrorKind::FirstTokenTimeout, sent_at, connection.send(outgoing)).await?;
@@ -191,14 +198,7 @@ pub(super) async fn collect(body: &mut Body, clock: &Clock, limit: usize) -> Res
     }
 }
 
-pub(super) fn meta(answer: &Answer, metrics: Metrics) -> Meta {
-    Meta {
-        attempts: 1,
-        request_id: request_id(&answer.headers).map(str::to_owned),
-        rate_limits: RateLimits::from_headers(&answer.headers, SystemTime::now()),
-        headers: answer.headers.clone(),
-        version: answer.version,
-        metrics,
-        cached: false,
-    }
+/// What an answer that has just come took.
+pub(super) fn meta(headers: HeaderMap, version: Version, metrics: Metrics) -> Meta {
+    Meta { attempts: 1, headers, received: SystemTime::now(), version, metrics, cached: false }
 }

@@ -2,14 +2,22 @@
 
 mod connect;
 mod decompress;
+mod http1;
 mod pool;
 mod settings;
 mod tls;
 
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::Full;
+use hyper::body::{Body as _, Frame, Incoming};
 
 pub use connect::{Connector, Origin};
 pub use decompress::ACCEPT_ENCODING;
@@ -29,7 +37,7 @@ pub struct Outgoing {
     /// Path and query on the origin.
     pub path: PathAndQuery,
     /// All headers but `host` and `content-length`.
-    pub headers: HeaderMap,
+    pub headers: Arc<HeaderMap>,
     /// The body; empty for `GET`.
     pub body: Bytes,
 }
@@ -84,8 +92,13 @@ pub struct Connection(Lease);
 ///
 /// # Errors
 /// [`ErrorKind::Connect`] or [`ErrorKind::Configuration`].
-pub async fn connect(pool: &std::sync::Arc<Pool>, origin: &Origin) -> Result<Connection, Error> {
+pub async fn connect(pool: &Arc<Pool>, origin: &Origin) -> Result<Connection, Error> {
     pool.origin(origin).lease().await.map(Connection)
+}
+
+/// A connection to `origin` that is free now; `None` where one has to be waited for or dialed.
+pub fn idle(pool: &Arc<Pool>, origin: &Origin) -> Option<Connection> {
+    pool.origin(origin).idle().map(Connection)
 }
 
 impl Connection {
@@ -101,7 +114,7 @@ impl Connection {
             Lease::Http1(connection, origin) => {
                 let request = http1_request(outgoing, origin, connection.forward.as_ref());
                 match request {
-                    Ok(request) => connection.sender.try_send_request(request).await,
+                    Ok(request) => connection.send(request).await,
                     Err(error) => return Err(SendError { error, stale: false }),
                 }
             }
@@ -138,7 +151,7 @@ fn build(outgoing: &Outgoing, uri: Uri, version: Version) -> Request<Full<Bytes>
     *request.method_mut() = outgoing.method.clone();
     *request.uri_mut() = uri;
     *request.version_mut() = version;
-    *request.headers_mut() = outgoing.headers.clone();
+    *request.headers_mut() = HeaderMap::clone(&outgoing.headers);
     request
 }
 
@@ -176,13 +189,20 @@ fn http2_request(outgoing: &Outgoing, origin: &OriginPool) -> Result<Request<Ful
 }
 
 impl Body {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.lease {
+            Some(Lease::Http1(connection, _)) => connection.poll_frame(&mut self.incoming, cx),
+            _ => Pin::new(&mut self.incoming).poll_frame(cx),
+        }
+    }
+
     /// The next piece, decompressed; `None` at the end, when the connection goes back to the pool.
     ///
     /// # Errors
     /// [`ErrorKind::Connect`] when the connection breaks, [`ErrorKind::Malformed`] for broken compression.
     pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
         loop {
-            match self.incoming.frame().await {
+            match poll_fn(|cx| self.poll_frame(cx)).await {
                 None => {
                     if let Some(lease) = self.lease.take() {
                         lease.give_back();

@@ -17,12 +17,13 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Notify;
 
 use super::{
-    connect::{Connector, Dialed, Forward, Origin},
+    connect::{Connector, Dialed, Origin},
+    http1::Http1,
     settings::HttpSettings,
 };
 use crate::error::{Error, ErrorKind};
@@ -38,14 +39,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Locks; a panic elsewhere while it was held left nothing half done here.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An HTTP/1.1 connection in the hands of one call.
-#[derive(Debug)]
-pub(crate) struct Http1 {
-    pub(crate) sender: http1::SendRequest<Full<Bytes>>,
-    pub(crate) forward: Option<Forward>,
-    pub(crate) reused: bool,
 }
 
 /// An HTTP/2 connection, shared.
@@ -127,9 +120,14 @@ struct State {
     failure: Option<(u64, Error)>,
 }
 
-enum Step {
+/// A connection for one call, taken out of the pool.
+enum Free {
     Http1(Http1),
     Http2(Arc<Http2>),
+}
+
+enum Step {
+    Take(Free),
     /// Dial for yourself.
     Dial,
     /// Dial for everyone who waits.
@@ -138,11 +136,11 @@ enum Step {
 }
 
 impl State {
-    /// What a caller who needs a connection now should do.
-    fn step(&mut self, now: Instant, keep_alive: Duration) -> Step {
-        while let Some(Idle { connection, since }) = self.idle.pop() {
-            if now.duration_since(since) < keep_alive && connection.sender.is_ready() {
-                return Step::Http1(connection);
+    /// A connection that is there and free.
+    fn free(&mut self, now: Instant, keep_alive: Duration) -> Option<Free> {
+        while let Some(Idle { mut connection, since }) = self.idle.pop() {
+            if now.duration_since(since) < keep_alive && connection.is_free() {
+                return Some(Free::Http1(connection));
             }
         }
         self.shared.retain(|connection| !connection.sender.is_closed());
@@ -150,10 +148,17 @@ impl State {
             let max = connection.max_active.load(Ordering::Acquire);
             if connection.active.load(Ordering::Acquire) < max {
                 connection.active.fetch_add(1, Ordering::AcqRel);
-                return Step::Http2(connection.clone());
+                return Some(Free::Http2(connection.clone()));
             }
         }
-        if self.known == Known::Http1 {
+        None
+    }
+
+    /// What a caller who needs a connection now should do.
+    fn step(&mut self, now: Instant, keep_alive: Duration) -> Step {
+        if let Some(free) = self.free(now, keep_alive) {
+            Step::Take(free)
+        } else if self.known == Known::Http1 {
             Step::Dial
         } else if self.dialing {
             Step::Wait
@@ -165,7 +170,7 @@ impl State {
 
     /// Drops what has been idle for too long; returns whether anything is left.
     fn reap(&mut self, now: Instant, keep_alive: Duration) -> bool {
-        self.idle.retain(|idle| now.duration_since(idle.since) < keep_alive && !idle.connection.sender.is_closed());
+        self.idle.retain_mut(|idle| now.duration_since(idle.since) < keep_alive && idle.connection.is_free());
         self.shared.retain(|connection| {
             let unused = connection.active.load(Ordering::Acquire) == 0;
             let expired = unused && now.duration_since(*lock(&connection.used)) >= keep_alive;
@@ -195,6 +200,19 @@ impl OriginPool {
         Lease::Http2(Seat { connection, reused, origin: self.clone() })
     }
 
+    fn take(self: &Arc<Self>, free: Free) -> Lease {
+        match free {
+            Free::Http1(connection) => Lease::Http1(connection, self.clone()),
+            Free::Http2(connection) => self.seat(connection, true),
+        }
+    }
+
+    /// A connection for one call, if one is free now.
+    pub(crate) fn idle(self: &Arc<Self>) -> Option<Lease> {
+        let free = lock(&self.state).free(Instant::now(), self.connector.settings().keep_alive)?;
+        Some(self.take(free))
+    }
+
     /// A connection for one call, dialed if need be.
     pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease, Error> {
         let keep_alive = self.connector.settings().keep_alive;
@@ -216,8 +234,7 @@ impl OriginPool {
                 step
             };
             match step {
-                Step::Http1(connection) => return Ok(Lease::Http1(connection, self.clone())),
-                Step::Http2(connection) => return Ok(self.seat(connection, true)),
+                Step::Take(free) => return Ok(self.take(free)),
                 Step::Dial => match self.open().await? {
                     Opened::Http1(connection) => return Ok(Lease::Http1(connection, self.clone())),
                     Opened::Http2(connection) => {
@@ -273,9 +290,7 @@ impl OriginPool {
         let failed =
             |error: hyper::Error| Error::new(ErrorKind::Connect, format!("cannot open an HTTP connection: {error}"));
         if !http2 {
-            let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(io)).await.map_err(failed)?;
-            tokio::spawn(connection);
-            return Ok(Opened::Http1(Http1 { sender, forward, reused: false }));
+            return Http1::open(io, forward).await.map(Opened::Http1).map_err(failed);
         }
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -316,19 +331,9 @@ impl OriginPool {
 
     fn give_back(self: Arc<Self>, mut connection: Http1) {
         connection.reused = true;
-        if connection.sender.is_closed() {
-            return;
-        }
-        if connection.sender.is_ready() {
+        if connection.is_free() {
             lock(&self.state).idle.push(Idle { connection, since: Instant::now() });
-            return;
         }
-        // The connection's own task has yet to see that the answer is over.
-        tokio::spawn(async move {
-            if connection.sender.ready().await.is_ok() {
-                lock(&self.state).idle.push(Idle { connection, since: Instant::now() });
-            }
-        });
     }
 }
 
