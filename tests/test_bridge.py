@@ -14,10 +14,10 @@ import weakref
 import pytest
 import uvloop
 
-from edgequake_llm import OpenAIProvider, Simulator
+from edgequake_llm import OpenAIProvider, RateLimiter, RateLimiterConfig, Simulator
 from support.processes import finish, run, script
 from support.raw import CLOSE, RawServer, head, openai_delta, sse
-from support.waiting import eventually
+from support.waiting import aeventually, eventually
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -311,6 +311,63 @@ def test_eager_tasks(llm):
         return await asyncio.gather(*(one_of_each(llm) for _ in range(10)))
 
     assert len(set(asyncio.run(main()))) == 1
+
+
+def test_tasks_that_are_written_in_python(server):
+    """Other tasks than asyncio's own find what they need of a future."""
+
+    def make(loop, coroutine, **options):
+        return asyncio.tasks._PyTask(coroutine, loop=loop, **options)
+
+    async def main():
+        asyncio.get_running_loop().set_task_factory(make)
+        texts = await asyncio.gather(*(one_of_each(server.provider()) for _ in range(10)))
+        reasons = []
+
+        async def slow():
+            try:
+                await server.provider().complete("hi", extra_headers={"x-simulator": "ttft_ms=60000"})
+            except asyncio.CancelledError as error:
+                reasons.extend(error.args)
+
+        task = asyncio.create_task(slow())
+        await aeventually(lambda: len(server.requests()) == 21)
+        task.cancel("because")
+        await task
+        assert reasons == ["because"]
+        await aeventually(lambda: server.stats().aborted == 1)
+        return texts
+
+    assert len(set(asyncio.run(main()))) == 1
+
+
+def test_what_ends_the_loop_leaves_the_others_waiting(new_loop):
+    """Woken in one turn of the loop with a task that exits, the others go on when the loop runs again."""
+    one = RateLimiter(RateLimiterConfig(max_concurrent=4))
+    loop = new_loop()
+    entered = []
+
+    async def enter(n):
+        async with one.acquire():
+            if n == 1:
+                raise SystemExit(7)
+            entered.append(n)
+
+    async def main():
+        holders = [await one.acquire() for _ in range(4)]
+        tasks = [asyncio.create_task(enter(n)) for n in range(4)]
+        while one.status.waiting < 4:
+            await asyncio.sleep(0)
+        for holder in holders:
+            holder.release()
+        await asyncio.wait(tasks)
+
+    task = loop.create_task(main())
+    with pytest.raises(SystemExit):
+        loop.run_until_complete(task)
+    assert entered[0] == 0
+    run_in(loop, task)
+    assert entered == [0, 2, 3]
 
 
 @pytest.mark.parametrize("mode", ["async", "sync"])

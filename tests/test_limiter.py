@@ -522,17 +522,23 @@ async def test_cancelling_gives_back_at_every_point():
     await asyncio.gather(task, return_exceptions=True)
     assert task.cancelled()
     assert free()
-    # Let in and told, in the same turn of the loop.
-    holder = await one.acquire(tokens=100)
-    task = asyncio.create_task(_enter(one, 100))
-    await aeventually(lambda: one.status.waiting == 1)
-    holder.refund()
-    while not task._fut_waiter.done():
-        await asyncio.sleep(0)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    assert task.cancelled()
-    assert free()
+    # Let in in the same turn as another, which cancels it before it goes on.
+    two = limiter(max_concurrent=2)
+    holders = [await two.acquire() for _ in range(2)]
+    task = asyncio.create_task(_cancel_when_in(two, lambda: second))
+    second = asyncio.create_task(_enter(two))
+    await aeventually(lambda: two.status.waiting == 2)
+    for holder in holders:
+        holder.release()
+    await asyncio.gather(task, second, return_exceptions=True)
+    assert second.cancelled()
+    assert not task.cancelled()
+    assert idle(two)
+
+
+async def _cancel_when_in(one, other):
+    async with one.acquire():
+        other().cancel()
 
 
 async def test_a_coroutine_that_is_closed_while_waiting_leaves_the_queue():

@@ -26,6 +26,7 @@ use edgequake_core::{
     Error, ErrorKind,
     runtime::{forks, generation},
 };
+use foldhash::fast::FixedState;
 use pyo3::{
     exceptions::{PyRuntimeError, PyStopIteration},
     gc::{PyTraverseError, PyVisit},
@@ -36,7 +37,7 @@ use pyo3::{
 };
 use tokio::task::JoinHandle;
 
-use crate::errors::to_py;
+use crate::{errors::to_py, pause::Pause};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -102,8 +103,8 @@ impl Wake for LoopWaker {
     }
 }
 
-/// asyncio futures by the number of their waiter. Only touched on the loop's thread, and when the loop was closed.
-type Futures = Mutex<HashMap<u64, Py<PyAny>>>;
+/// What tasks wait on, by the number of their waiter. Only touched on the loop's thread, and when the loop was closed.
+type Pauses = Mutex<HashMap<u64, Py<Pause>, FixedState>>;
 
 /// One event loop's end of the bridge. The loop alone keeps it alive, as the callback of the socket that it watches: so it goes
 /// when the loop is closed, and with it everything that still waits there.
@@ -111,7 +112,7 @@ type Futures = Mutex<HashMap<u64, Py<PyAny>>>;
 pub(crate) struct Bridge {
     mailbox: Arc<Mailbox>,
     bell: UnixStream,
-    waiters: Arc<Futures>,
+    waiters: Arc<Pauses>,
     next_id: AtomicU64,
 }
 
@@ -121,9 +122,9 @@ impl Drop for Bridge {
             let parcels = lock(&self.mailbox.parcels).take();
             drop(parcels);
         }
-        // The futures hold their tasks, which hold what they await: without this they would keep each other alive.
-        let futures = std::mem::take(&mut *lock(&self.waiters));
-        drop(futures);
+        // The pauses hold their tasks, which hold what they await: without this they would keep each other alive.
+        let pauses = std::mem::take(&mut *lock(&self.waiters));
+        drop(pauses);
     }
 }
 
@@ -134,23 +135,21 @@ impl Bridge {
         let mut rings = [0; 64];
         // Read before the list is taken: a ring that comes after it is not lost.
         let _ = (&self.bell).read(&mut rings);
-        let ready = std::mem::take(&mut *lock(&self.mailbox.ready));
-        for id in ready {
-            let waiter = lock(&self.waiters).remove(&id);
-            if let Some(waiter) = waiter {
-                let waiter = waiter.bind(py);
-                if let Err(error) = waiter.call_method1(intern!(py, "set_result"), (py.None(),)) {
-                    // Cancelled meanwhile: whoever cancelled it cleans up.
-                    if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
-                        error.write_unraisable(py, Some(waiter));
-                    }
-                }
+        let mut ready = std::mem::take(&mut *lock(&self.mailbox.ready)).into_iter();
+        for id in ready.by_ref() {
+            let pause = lock(&self.waiters).remove(&id);
+            if let Some(pause) = pause
+                && let Err(error) = Pause::wake(pause.bind(py))
+            {
+                // It ends the loop, which may be run again: the others are not forgotten.
+                ready.for_each(|id| self.mailbox.wake(id));
+                return Err(error);
             }
         }
         Ok(())
     }
 
-    // A loop that is dropped without being closed hangs together with its tasks in a circle, through the futures that stand
+    // A loop that is dropped without being closed hangs together with its tasks in a circle, through the pauses that stand
     // here. The collector must see it to take their requests back.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         if let Ok(waiters) = self.waiters.try_lock() {
@@ -225,7 +224,7 @@ fn new_bridge<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<
 /// One waiter: polls a future with a waker that wakes the loop, and gives asyncio something to wait on meanwhile.
 pub(crate) struct Waiter {
     mailbox: Arc<Mailbox>,
-    waiters: Arc<Futures>,
+    waiters: Arc<Pauses>,
     event_loop: Py<PyAny>,
     id: u64,
     waker: Waker,
@@ -268,16 +267,15 @@ impl Waiter {
         parcel.downcast().ok().map(|thing| *thing)
     }
 
-    /// The asyncio future for a poll that was pending, in the state that a task expects when it is yielded.
-    pub(crate) fn future<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let future = self.event_loop.bind(py).call_method0(intern!(py, "create_future"))?;
-        future.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
-        lock(&self.waiters).insert(self.id, future.clone().unbind());
+    /// What a task waits on after a poll that was pending, to be yielded to it.
+    pub(crate) fn pause<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let pause = Bound::new(py, Pause::new(self.event_loop.clone_ref(py)))?;
+        lock(&self.waiters).insert(self.id, pause.clone().unbind());
         self.waiting = true;
-        Ok(future)
+        Ok(pause.into_any())
     }
 
-    /// Whether a future of this waiter is out.
+    /// Whether a task waits.
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiting && lock(&self.waiters).contains_key(&self.id)
     }
@@ -507,7 +505,7 @@ impl Call {
         }
         let Some(waiter) = &mut self.waiter else { return Err(PyRuntimeError::new_err("no waiter")) };
         match job.poll(py, &mut Context::from_waker(waiter.waker())) {
-            Poll::Pending => waiter.future(py),
+            Poll::Pending => waiter.pause(py),
             Poll::Ready(result) => {
                 self.job = None;
                 self.waiter = None;

@@ -13,6 +13,7 @@ mod message;
 mod metrics;
 mod models;
 mod options;
+mod pause;
 mod preset;
 mod prompt_cache;
 mod provider;

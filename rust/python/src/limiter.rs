@@ -302,7 +302,7 @@ impl Permit {
                     return Err(forked(py));
                 }
                 match waiter.take::<Told>() {
-                    None => waiter.future(py).map(Some),
+                    None => waiter.pause(py).map(Some),
                     Some(Ok(grant)) => {
                         self.state = State::Held(grant.accept());
                         Ok(None)
@@ -331,9 +331,9 @@ impl Permit {
                 Ok(None)
             }
             Place::Queued(turn) => {
-                let future = waiter.future(py)?;
+                let pause = waiter.pause(py)?;
                 self.state = State::Waiting(Box::new((turn, waiter)));
-                Ok(Some(future))
+                Ok(Some(pause))
             }
         }
     }

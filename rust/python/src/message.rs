@@ -13,7 +13,7 @@ use pyo3::{
     exceptions::PyBaseException,
     intern,
     prelude::*,
-    types::{PyDict, PyString, PyType},
+    types::{PyDict, PyList, PyString, PyTuple, PyType},
 };
 use serde_json::Value;
 
@@ -83,6 +83,11 @@ pub(crate) fn to_message(value: &Bound<'_, PyAny>) -> PyResult<Arc<Message>> {
     message_from_json(&object).map(Arc::new).map_err(|error| to_py(py, &error))
 }
 
+/// Whether it is what nearly everybody passes: to look for a mapping's methods in it first would cost an exception.
+fn is_list(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>()
+}
+
 /// The messages of a call: a list of `ChatMessage` or dicts, or one text for a single user message.
 pub(crate) fn to_messages(value: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<Message>>> {
     let messages = to_prompt(value)?;
@@ -104,7 +109,7 @@ pub(crate) fn to_prompt(value: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<Message>>>
             return Err(to_py(py, &Error::invalid("the prompt is empty")));
         }
         vec![Arc::new(Message::text(Role::User, text))]
-    } else if value.is_instance_of::<ChatMessage>() || to_dict(value)?.is_some() {
+    } else if !is_list(value) && (value.is_instance_of::<ChatMessage>() || to_dict(value)?.is_some()) {
         vec![to_message(value)?]
     } else {
         let iterator = value

@@ -282,7 +282,7 @@ impl AsyncReader {
                 Some(waiter) if waiter.is_waiting() => {
                     Err(PyRuntimeError::new_err("another task is reading this stream already"))
                 }
-                Some(waiter) => waiter.future(py).map(Step::Wait),
+                Some(waiter) => waiter.pause(py).map(Step::Wait),
                 None => Err(PyRuntimeError::new_err("no waiter")),
             },
         }
