@@ -59,7 +59,11 @@ BAD = [
     ("presence_penalty", 2.5, "2.5"),
     ("frequency_penalty", -3, "-3"),
     ("user", 7, "int"),
+    ("metadata", "a=b", "dict"),
+    ("metadata", {"a": 1}, "int"),
+    ("metadata", {1: "a"}, "int"),
     ("tools", 7, "list of tools"),
+    ("tools", [{"name": "f"}, 7], "tools[1] must be a function"),
     ("tools", [{"description": "nameless"}], "name"),
     ("tool_choice", 7, "auto"),
     ("tool_choice", "no_such_tool", "no_such_tool"),
@@ -163,6 +167,9 @@ UNSUPPORTED = [
     ("anthropic", {"presence_penalty": 0.5}, "presence_penalty", "temperature"),
     ("anthropic", {"frequency_penalty": 0.5}, "frequency_penalty", "temperature"),
     ("gemini", {"user": "u1"}, "user", "leave it out"),
+    ("anthropic", {"metadata": {"user_id": "u", "team": "a"}}, "metadata", "user="),
+    ("gemini", {"metadata": {"team": "a"}}, "metadata", "labels"),
+    ("ollama", {"metadata": {"team": "a"}}, "metadata", "extra_headers"),
     ("gemini", {"parallel_tool_calls": False}, "parallel_tool_calls", "first"),
     ("ollama", {"user": "u1"}, "user", "leave it out"),
     ("ollama", {"parallel_tool_calls": False}, "parallel_tool_calls", "first"),
@@ -216,9 +223,9 @@ async def test_every_option_reaches_the_request(provider_name, stream):
     """Options accepted and then ignored are the field's commonest fault: each must show in the bytes, streamed or not."""
     unsupported = {
         "openai": {"top_k"},
-        "anthropic": {"seed", "presence_penalty", "frequency_penalty"},
-        "gemini": {"user"},
-        "ollama": {"user"},
+        "anthropic": {"seed", "presence_penalty", "frequency_penalty", "metadata"},
+        "gemini": {"user", "metadata"},
+        "ollama": {"user", "metadata"},
     }
     marked = {
         "max_tokens": (4321, "4321"),
@@ -230,6 +237,7 @@ async def test_every_option_reaches_the_request(provider_name, stream):
         "presence_penalty": (0.321, "0.321"),
         "frequency_penalty": (0.654, "0.654"),
         "user": ("user-4711", "user-4711"),
+        "metadata": ({"team": "team-4711"}, "team-4711"),
         "model": ("model-4711", "model-4711"),
         "system": ("Be brief 4711.", "Be brief 4711."),
         "response_format": ({"type": "object", "properties": {"p4711": {"type": "string"}}}, "p4711"),

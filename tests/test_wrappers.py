@@ -68,6 +68,7 @@ OPTIONS = {
     "presence_penalty": 0.25,
     "frequency_penalty": -0.25,
     "user": "somebody",
+    "metadata": {"user_id": "somebody"},
     "tools": [lookup],
     "tool_choice": "required",
     "parallel_tool_calls": False,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         presence_penalty: float | None
         frequency_penalty: float | None
         user: str | None
+        metadata: Mapping[str, str] | None
         tools: Sequence[ToolLike] | None
         tool_choice: ToolChoice | None
         parallel_tool_calls: bool | None
@@ -65,12 +66,13 @@ class CompletionOptions(Value):
 
     `max_tokens`: at most this many output tokens. `temperature`: 0 to 2. `top_p`: 0 to 1. `top_k`: sample from this
     many best tokens (Anthropic, Gemini, Ollama). `stop`: texts that end the answer. `seed`: for repeatable sampling.
-    `presence_penalty`, `frequency_penalty`: -2 to 2. `user`: an id of the end user. `tools`: functions with type
-    annotations, `Tool` objects, pydantic models and other classes of fields, or JSON schemas in a provider's form.
-    `tool_choice`: `"auto"`, `"none"`, `"required"`, or a tool or its name. `parallel_tool_calls`: whether several may
-    be called at once. `response_format`: `"text"`, `"json"`, a JSON schema, or a type (a pydantic model, a dataclass, a
-    list of them), which `response.parsed` is of. `reasoning`: an effort (`"low"`), a budget of tokens (2048), or just
-    `True` or `False`. `prompt_cache_key`: calls of equal keys go to the machine that knows their beginning (OpenAI).
+    `presence_penalty`, `frequency_penalty`: -2 to 2. `user`: an id of the end user. `metadata`: labels of the request
+    for the provider's records (OpenAI, Azure, OpenRouter, Mistral). `tools`: functions with type annotations, `Tool`
+    objects, pydantic models and other classes of fields, or JSON schemas in a provider's form. `tool_choice`: `"auto"`,
+    `"none"`, `"required"`, or a tool or its name. `parallel_tool_calls`: whether several may be called at once.
+    `response_format`: `"text"`, `"json"`, a JSON schema, or a type (a pydantic model, a dataclass, a list of them),
+    which `response.parsed` is of. `reasoning`: an effort (`"low"`), a budget of tokens (2048), or just `True` or
+    `False`. `prompt_cache_key`: calls of equal keys go to the machine that knows their beginning (OpenAI).
     `cached_content`: the name of a stored prompt to put in front (Gemini; see `GeminiProvider.caches`). `extra`: fields
     that go into the request's body as they are; they win over the others. `model`: instead of the provider's. `system`:
     a system message put in front. `timeout`: seconds for the whole call, or `Timeouts`. `extra_headers`: for this call.
@@ -91,6 +93,7 @@ class CompletionOptions(Value):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     user: str | None = None
+    metadata: Mapping[str, str] | None = None
     tools: Sequence[ToolLike] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None

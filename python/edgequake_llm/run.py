@@ -116,7 +116,7 @@ class _Loop:
             raise InvalidRequestError("run needs tools; use chat() or stream() without any")
         if isinstance(given, str | dict):
             raise InvalidRequestError("tools must be a list of tools")
-        made = [as_tool(item) for item in given]
+        made = [as_tool(item, place) for place, item in enumerate(given)]
         self.fields["tools"] = made
         self.tools = {tool.name: tool for tool in made if isinstance(tool, Tool)}
         if len(self.tools) < sum(isinstance(tool, Tool) for tool in made):

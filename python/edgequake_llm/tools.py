@@ -205,11 +205,17 @@ def tool(
     return Tool.of(function)
 
 
-def as_tool(item: ToolLike) -> Tool | Mapping[str, Any]:
-    """Make a tool of whatever may stand in `tools`; JSON stays as it is."""
+def as_tool(item: ToolLike, place: int | None = None) -> Tool | Mapping[str, Any]:
+    """Make a tool of whatever may stand in `tools`, there at `place`; JSON stays as it is."""
     from collections.abc import Mapping
 
-    return item if isinstance(item, Tool | Mapping) else Tool.of(item)
+    if isinstance(item, Tool | Mapping):
+        return item
+    if not callable(item):
+        what = "a tool" if place is None else f"tools[{place}]"
+        message = f"{what} must be a function, a class, a Tool or a JSON schema, not {type(item).__name__}"
+        raise InvalidRequestError(message, param="tools")
+    return Tool.of(item)
 
 
 def result_content(value: object) -> str | list[Any]:

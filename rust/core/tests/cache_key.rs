@@ -168,6 +168,7 @@ fn request() -> ChatRequest {
             presence_penalty: Some(0.1),
             frequency_penalty: Some(0.2),
             user: Some("u".into()),
+            metadata: vec![("team".into(), "a".into())],
             tools: vec![tool],
             tool_choice: Some(ToolChoice::Named("f".into())),
             parallel_tool_calls: Some(false),
@@ -322,6 +323,8 @@ fn what_cannot_change_the_answer_does_not_change_the_key() {
     assert_eq!(of(&request()), original);
     assert_eq!(of(&ChatRequest { stream: true, ..request() }), original, "a stream is replayed from a whole answer");
     let mut same = request();
+    same.options.metadata = vec![("team".into(), "b".into())];
+    assert_eq!(of(&same), original, "labels");
     same.options.tools[0].parameters =
         serde_json::from_str(r#"{"properties": {"a": {"minimum": 1.0}}, "type": "object"}"#).unwrap();
     assert_eq!(of(&same), original, "key order and 1.0");

@@ -38,7 +38,7 @@ pub(crate) struct CallOptions {
 }
 
 /// Every name that [`CallOptions::set`] takes, also the field names of `CompletionOptions`.
-pub(crate) const NAMES: [&str; 22] = [
+pub(crate) const NAMES: [&str; 23] = [
     "max_tokens",
     "temperature",
     "top_p",
@@ -48,6 +48,7 @@ pub(crate) const NAMES: [&str; 22] = [
     "presence_penalty",
     "frequency_penalty",
     "user",
+    "metadata",
     "tools",
     "tool_choice",
     "parallel_tool_calls",
@@ -162,6 +163,13 @@ pub(crate) fn header_pairs(value: &Bound<'_, PyAny>) -> PyResult<Vec<(String, St
         .collect()
 }
 
+/// A dict of texts, in its order.
+fn pairs(what: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
+    let dict = to_dict(value)?.ok_or_else(|| wrong_type(what, "a dict of text", value))?;
+    let (name, content) = (format!("a name in {what}"), format!("a value in {what}"));
+    dict.iter().map(|(key, value)| Ok((string(&name, &key)?, string(&content, &value)?))).collect()
+}
+
 /// How many letters have to be put in, taken out or changed to make one word of the other (Levenshtein).
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
@@ -243,6 +251,7 @@ impl CallOptions {
             "presence_penalty" => options.presence_penalty = Some(number(name, value)?),
             "frequency_penalty" => options.frequency_penalty = Some(number(name, value)?),
             "user" => options.user = Some(string(name, value)?),
+            "metadata" => options.metadata = pairs(name, value)?,
             "tools" => options.tools = to_tools(value)?,
             "tool_choice" => options.tool_choice = Some(checked_choice(value)?),
             "parallel_tool_calls" => options.parallel_tool_calls = Some(flag(name, value)?),

@@ -13,7 +13,7 @@ use edgequake_core::{
     limiter::Limiter,
     model::{ChatRequest, EmbedRequest, Embeddings as CoreEmbeddings, Message, Response, Role},
     runtime::{generation, is_current},
-    wire::{Ask, Wire, models},
+    wire::{self, Ask, Wire, models},
 };
 use pyo3::{
     IntoPyObjectExt, intern,
@@ -651,7 +651,8 @@ impl Provider {
     ) -> PyResult<(String, String)> {
         let py = messages.py();
         let (endpoint, request, _) = self.request_of(py, to_prompt(messages)?, None, keywords, false)?;
-        let ask = endpoint.wire.store_prompt(&request, ttl, title).map_err(|error| self.failed(py, error))?;
+        let ask = wire::store_prompt(endpoint.wire.as_ref(), request, ttl, title);
+        let ask = ask.map_err(|error| self.failed(py, error))?;
         Ok((ask.path, String::from_utf8_lossy(&ask.body).into_owned()))
     }
 

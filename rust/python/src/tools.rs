@@ -40,10 +40,10 @@ fn from_json(value: &Bound<'_, PyAny>) -> PyResult<Tool> {
     tool_from_json(&to_json(value)?).map_err(|error| to_py(value.py(), &error))
 }
 
-/// What `edgequake_llm.tools` makes of a function or class.
-fn made<'py>(item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+/// What `edgequake_llm.tools` makes of a function or class; `place` in the list of tools, for what is neither.
+fn made<'py>(item: &Bound<'py, PyAny>, place: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
     let py = item.py();
-    py.import(intern!(py, "edgequake_llm.tools"))?.call_method1(intern!(py, "as_tool"), (item,))
+    py.import(intern!(py, "edgequake_llm.tools"))?.call_method1(intern!(py, "as_tool"), (item, place))
 }
 
 fn definition(item: &Bound<'_, PyAny>) -> PyResult<Option<Tool>> {
@@ -52,14 +52,14 @@ fn definition(item: &Bound<'_, PyAny>) -> PyResult<Option<Tool>> {
 }
 
 /// A tool from a dict, a `Tool`, a typed function or a class.
-fn to_tool(item: &Bound<'_, PyAny>) -> PyResult<Tool> {
+fn to_tool(item: &Bound<'_, PyAny>, place: Option<usize>) -> PyResult<Tool> {
     if item.is_instance_of::<PyDict>() {
         return from_json(item);
     }
     if let Some(tool) = definition(item)? {
         return Ok(tool);
     }
-    let made = made(item)?;
+    let made = made(item, place)?;
     match definition(&made)? {
         Some(tool) => Ok(tool),
         None => from_json(&made),
@@ -70,13 +70,13 @@ fn to_tool(item: &Bound<'_, PyAny>) -> PyResult<Tool> {
 pub(crate) fn to_tools(value: &Bound<'_, PyAny>) -> PyResult<Vec<Tool>> {
     let wrong = || Error::invalid("tools must be a list of tools");
     let items = value.try_iter().map_err(|_| to_py(value.py(), &wrong()))?;
-    items.map(|item| to_tool(&item?)).collect()
+    items.enumerate().map(|(place, item)| to_tool(&item?, Some(place))).collect()
 }
 
 /// `tool_choice` in its JSON form; a tool or a function stands for its name.
 pub(crate) fn choice(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     if value.is_callable() {
-        let name = to_tool(value)?.name;
+        let name = to_tool(value, None)?.name;
         return Ok(serde_json::json!({"type": "function", "function": {"name": name}}));
     }
     to_json(value)

@@ -187,6 +187,8 @@ fn options_of(key: &mut KeyBuilder, options: &Options) {
         presence_penalty,
         frequency_penalty,
         user,
+        // Labels for the provider's records: the answer is the same without them.
+        metadata: _,
         tools,
         tool_choice,
         parallel_tool_calls,

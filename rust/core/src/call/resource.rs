@@ -9,7 +9,7 @@ use crate::{
     error::{Error, ErrorKind},
     model::ChatRequest,
     wire::{
-        Ask,
+        self, Ask,
         body::malformed,
         models::{self, ModelInfo},
     },
@@ -41,7 +41,7 @@ pub async fn list_models(route: &Route) -> Result<Vec<ModelInfo>, Error> {
 /// Any [`ErrorKind`]; [`ErrorKind::Unsupported`] for a provider that does not count.
 pub async fn count_tokens(route: &Route, request: ChatRequest) -> Result<u64, Error> {
     let wire = &route.endpoint.wire;
-    let answer = ask(route, wire.count_tokens(&request)?).await?;
+    let answer = ask(route, wire::count_tokens(wire.as_ref(), request)?).await?;
     wire.decode_count(&answer.value).map_err(|error| route.endpoint.named(error))
 }
 

@@ -90,6 +90,8 @@ pub struct Options {
     pub frequency_penalty: Option<f64>,
     /// An id of the end user, for the provider's abuse checks.
     pub user: Option<String>,
+    /// Labels of the request, for the provider's records; they change nothing about the answer.
+    pub metadata: Vec<(String, String)>,
     /// Tools the model may call. An empty list is not sent.
     pub tools: Vec<Tool>,
     /// Whether and which tool it must call.
@@ -134,6 +136,7 @@ impl Options {
             "presence_penalty" => self.presence_penalty.take().is_some(),
             "frequency_penalty" => self.frequency_penalty.take().is_some(),
             "user" => self.user.take().is_some(),
+            "metadata" => !std::mem::take(&mut self.metadata).is_empty(),
             "tools" => !std::mem::take(&mut self.tools).is_empty(),
             "tool_choice" => self.tool_choice.take().is_some(),
             "parallel_tool_calls" => self.parallel_tool_calls.take().is_some(),

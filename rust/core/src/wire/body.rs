@@ -61,6 +61,13 @@ impl<'a> ObjectWriter<'a> {
         }
     }
 
+    /// Writes a field whose value is an object of texts, if there are any; what `extra` has under it is laid over them.
+    pub fn labels(&mut self, key: &'static str, labels: &[(String, String)]) {
+        if !labels.is_empty() {
+            self.merged(key, |object| labels.iter().for_each(|(name, value)| object.field(name, value)));
+        }
+    }
+
     /// Opens a field's value as an object, which the caller closes; `None` if the field stands in `extra`.
     pub fn open(&mut self, key: &str) -> Option<ObjectWriter<'_>> {
         if self.taken(key) {

@@ -170,9 +170,35 @@ pub trait Wire: Send + Sync + std::fmt::Debug {
 /// # Errors
 /// As [`Wire::encode_chat`]. Content that the provider cannot carry is never left out.
 pub fn encode_chat(wire: &dyn Wire, request: ChatRequest) -> Result<Encoded, Error> {
+    dropping(request, |request| wire.encode_chat(request))
+}
+
+/// As [`encode_chat`], for [`Wire::count_tokens`].
+///
+/// # Errors
+/// As [`Wire::count_tokens`].
+pub fn count_tokens(wire: &dyn Wire, request: ChatRequest) -> Result<Ask, Error> {
+    dropping(request, |request| wire.count_tokens(request))
+}
+
+/// As [`encode_chat`], for [`Wire::store_prompt`].
+///
+/// # Errors
+/// As [`Wire::store_prompt`].
+pub fn store_prompt(
+    wire: &dyn Wire,
+    request: ChatRequest,
+    ttl_seconds: f64,
+    title: Option<&str>,
+) -> Result<Ask, Error> {
+    dropping(request, |request| wire.store_prompt(request, ttl_seconds, title))
+}
+
+/// Encodes again and again, each time without the option that was refused, if the request allows that.
+fn dropping<T>(request: ChatRequest, encode: impl Fn(&ChatRequest) -> Result<T, Error>) -> Result<T, Error> {
     let mut request = request;
     loop {
-        match wire.encode_chat(&request) {
+        match encode(&request) {
             Err(error) if request.options.drop_unsupported && error.kind() == ErrorKind::Unsupported => {
                 if !error.param().is_some_and(|option| request.options.unset(option)) {
                     return Err(error);

@@ -120,6 +120,10 @@ fn refuse(options: &Options) -> Result<(), Error> {
     if options.cached_content.is_some() {
         return Err(unsupported(NAME, "cached_content", "make the provider with prompt_cache=True"));
     }
+    if options.metadata.iter().any(|(name, _)| name != "user_id") {
+        let instead = "it takes a user_id and nothing else: give user=...; a header goes into extra_headers";
+        return Err(unsupported(NAME, "metadata", instead));
+    }
     match options.temperature {
         Some(given) if given > 1.0 => Err(Error::invalid(format!("temperature must be from 0 to 1, not {given}"))
             .with_provider(NAME)
@@ -170,7 +174,8 @@ fn sampling(body: &mut ObjectWriter<'_>, options: &Options) {
     if !options.stop.is_empty() {
         body.field("stop_sequences", &options.stop);
     }
-    if let Some(user) = &options.user {
+    let labelled = options.metadata.iter().find(|(name, _)| name == "user_id").map(|(_, id)| id);
+    if let Some(user) = options.user.as_ref().or(labelled) {
         body.merged("metadata", |metadata| metadata.field("user_id", user));
     }
 }

@@ -137,6 +137,10 @@ fn refuse(model: &str, options: &Options) -> Result<(), Error> {
     if options.user.is_some() {
         return Err(unsupported(NAME, "user", "leave it out; on Vertex AI give labels in extra"));
     }
+    if !options.metadata.is_empty() {
+        let instead = "only Vertex AI has labels, in extra={\"labels\": {...}}; a header goes into extra_headers";
+        return Err(unsupported(NAME, "metadata", instead));
+    }
     if options.prompt_cache_key.is_some() {
         let instead =
             "equal beginnings of prompts are cached by themselves; provider.caches stores a long one for sure";

@@ -74,6 +74,8 @@ fn refuse(options: &Options) -> Result<(), Error> {
         ("cached_content", "leave it out: it keeps the last prompts' beginnings by itself")
     } else if options.user.is_some() {
         ("user", "leave it out")
+    } else if !options.metadata.is_empty() {
+        ("metadata", "leave it out; a header for a proxy in front of it goes into extra_headers")
     } else {
         return Ok(());
     };

@@ -45,6 +45,7 @@ pub(super) fn chat(wire: &OpenAi, request: &ChatRequest) -> Result<Encoded, Erro
     if let Some(field) = wire.user_field {
         body.optional(field, options.user.as_ref());
     }
+    body.labels("metadata", &options.metadata);
     body.optional("prompt_cache_key", options.prompt_cache_key.as_ref());
     if let Some(Reasoning::Effort(effort)) = &options.reasoning {
         body.field("reasoning_effort", effort);
@@ -77,6 +78,10 @@ fn check(wire: &OpenAi, options: &Options) -> Result<(), Error> {
 
 /// Refuses what neither OpenAI's chat format nor its Responses API has a field for.
 pub(super) fn check_common(wire: &OpenAi, options: &Options) -> Result<(), Error> {
+    if !options.metadata.is_empty() && !wire.metadata {
+        let instead = "if this server takes it, send extra={\"metadata\": {...}}; a header goes into extra_headers";
+        return Err(unsupported(wire.name, "metadata", instead));
+    }
     if options.cached_content.is_some() {
         let instead = "equal beginnings of prompts are cached by themselves; prompt_cache_key helps";
         return Err(unsupported(wire.name, "cached_content", instead));

@@ -73,6 +73,8 @@ pub struct OpenAi {
     pub user_field: Option<&'static str>,
     /// Whether an answer's schema stands beside `json_object`, as llama-cpp-python wants it, and not in an object of its own.
     pub bare_schemas: bool,
+    /// Whether requests may be labelled by `metadata`.
+    pub metadata: bool,
     /// The field for an embedding's `dimensions`.
     pub dimensions_field: &'static str,
     /// The field for an embedding's `task_type`, where the server has one.
@@ -101,6 +103,7 @@ impl OpenAi {
         seed_field: "seed",
         user_field: Some("user"),
         bare_schemas: false,
+        metadata: true,
         dimensions_field: "dimensions",
         task_field: None,
     };

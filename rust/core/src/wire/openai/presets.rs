@@ -32,6 +32,7 @@ const SERVICE: OpenAi = OpenAi {
     base64_embeddings: false,
     embed_limits: None,
     media: None,
+    metadata: false,
     ..OpenAi::OPENAI
 };
 
@@ -41,6 +42,7 @@ const LOCAL: OpenAi = OpenAi {
     base64_embeddings: false,
     embed_limits: Some(EmbedLimits { texts: 512, bytes: 4_000_000 }),
     media: None,
+    metadata: false,
     ..OpenAi::OPENAI
 };
 
@@ -148,6 +150,7 @@ pub const PRESETS: [Preset; 15] = [
             stream_usage: false,
             seed_field: "random_seed",
             user_field: None,
+            metadata: true,
             dimensions_field: "output_dimension",
             embed_limits: Some(EmbedLimits { texts: 256, bytes: 16_384 }),
             ..SERVICE
@@ -178,6 +181,7 @@ pub const PRESETS: [Preset; 15] = [
         wire: &OpenAi {
             name: "openrouter",
             cache_marks: true,
+            metadata: true,
             embed_limits: Some(EmbedLimits { texts: 256, bytes: 300_000 }),
             ..SERVICE
         },

@@ -34,6 +34,7 @@ pub(super) fn chat(wire: &OpenAi, request: &ChatRequest) -> Result<Encoded, Erro
     body.optional("temperature", options.temperature);
     body.optional("top_p", options.top_p);
     body.optional("user", options.user.as_ref());
+    body.labels("metadata", &options.metadata);
     body.optional("prompt_cache_key", options.prompt_cache_key.as_ref());
     if let Some(Reasoning::Effort(effort)) = &options.reasoning {
         body.merged("reasoning", |o| o.field("effort", effort));
