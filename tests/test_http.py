@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import zlib
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -22,7 +23,7 @@ from edgequake_llm import (
     OpenAIProvider,
     Simulator,
 )
-from support.proxy import Proxy
+from support.proxy import Proxy, SocksProxy
 from support.raw import HOLD, RawServer, answer, chunk, head, openai_answer, openai_delta, sse
 from support.waiting import eventually
 
@@ -188,6 +189,32 @@ async def test_https_proxy_is_for_https(secure, monkeypatch, own_pool):
         http = with_ca(secure, keep_alive=http.keep_alive)
         await secure.provider(tls=True, http=http).complete("hi")
         assert [seen.method for seen in proxy.seen] == ["CONNECT"]
+
+
+@pytest.mark.parametrize(("scheme", "kind"), [("socks5", 1), ("socks5h", 3)])
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_socks_proxy(secure, scheme, kind, tls):
+    """`socks5h` leaves it to the proxy to look the name up; `socks5` asks it for an address."""
+    url = urlsplit(secure.tls_url if tls else secure.url)
+    with SocksProxy() as proxy:
+        base_url = f"{url.scheme}://localhost:{url.port}/v1"
+        http = with_ca(secure, proxy=f"{scheme}://{proxy.authority}")
+        llm = OpenAIProvider("key", base_url=base_url, http=http)
+        assert (await llm.complete("hi")).content
+        assert "".join([text async for text in llm.stream("hi")])
+        (seen,) = proxy.seen
+        assert (seen.command, seen.kind, seen.port) == (1, kind, url.port)
+        assert seen.host == ("localhost" if kind == 3 else "127.0.0.1")
+
+
+async def test_a_socks_proxy_that_wants_a_password(sim):
+    with SocksProxy(login=(b"user", b"pa ss")) as proxy:
+        right = HTTPConfig(proxy=f"socks5h://user:pa%20ss@{proxy.authority}")
+        assert (await sim.provider(http=right).complete("hi")).content
+        wrong = HTTPConfig(proxy=f"socks5h://user:wrong@{proxy.authority}")
+        with pytest.raises(APIConnectionError, match="proxy") as caught:
+            await sim.provider(http=wrong, retry=0).complete("hi")
+        assert "wrong" not in str(caught.value)
 
 
 async def test_a_dead_proxy_is_named_as_the_trouble(sim, own_pool):

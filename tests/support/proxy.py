@@ -1,4 +1,4 @@
-"""A small HTTP proxy: tunnels by CONNECT, forwards plain requests, and remembers what it was asked for."""
+"""Small proxies that remember what they were asked for: an HTTP one, which tunnels and forwards, and a SOCKS5 one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 
-class Proxy:
-    """Listens on a free port. With `authorization`, requests without that `proxy-authorization` get a 407."""
+class _Listener:
+    """Listens on a free port and serves each connection in a thread of its own."""
 
-    def __init__(self, *, authorization=None):
+    def __init__(self):
         self.seen: list[SimpleNamespace] = []
-        self._authorization = authorization
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.authority = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.url = f"http://{self.authority}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self):
@@ -36,6 +34,21 @@ class Proxy:
                 sock, _ = self._listener.accept()
                 self._sockets.append(sock)
                 threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _connect(self, client, server):
+        """Hand on what either side sends until one of them is done."""
+        self._sockets.append(server)
+        threading.Thread(target=_pump, args=(client, server), daemon=True).start()
+        _pump(server, client)
+
+
+class Proxy(_Listener):
+    """An HTTP proxy. With `authorization`, requests without that `proxy-authorization` get a 407."""
+
+    def __init__(self, *, authorization=None):
+        self._authorization = authorization
+        super().__init__()
+        self.url = f"http://{self.authority}"
 
     def _serve(self, client):
         with contextlib.suppress(OSError), client:
@@ -63,9 +76,37 @@ class Proxy:
                 # One request a connection keeps the proxy small: it would have to look for the next one's head.
                 lines = [*lines, "connection: close"]
                 server.sendall("\r\n".join([f"{method} {url.path} HTTP/1.1", *lines, "", ""]).encode() + rest)
-            self._sockets.append(server)
-            threading.Thread(target=_pump, args=(client, server), daemon=True).start()
-            _pump(server, client)
+            self._connect(client, server)
+
+
+class SocksProxy(_Listener):
+    """A SOCKS5 proxy (RFC 1928), with a user and password (RFC 1929) if `login` is given as bytes of both."""
+
+    def __init__(self, *, login=None):
+        self._login = login
+        super().__init__()
+
+    def _serve(self, client):
+        with contextlib.suppress(OSError), client, client.makefile("rb") as asked:
+            version, methods = asked.read(2)
+            offered = asked.read(methods)
+            wanted = 2 if self._login else 0
+            client.sendall(bytes([5, wanted if version == 5 and wanted in offered else 255]))
+            if self._login:
+                _, length = asked.read(2)
+                user = asked.read(length)
+                password = asked.read(asked.read(1)[0])
+                refused = (user, password) != self._login
+                client.sendall(bytes([1, refused]))
+                if refused:
+                    return
+            _, command, _, kind = asked.read(4)
+            host = socket.inet_ntoa(asked.read(4)) if kind == 1 else asked.read(asked.read(1)[0]).decode()
+            port = int.from_bytes(asked.read(2), "big")
+            self.seen.append(SimpleNamespace(command=command, kind=kind, host=host, port=port))
+            server = socket.create_connection((host, port))
+            client.sendall(bytes([5, 0, 0, 1, 0, 0, 0, 0, 0, 0]))
+            self._connect(client, server)
 
 
 def _pump(source, sink):
