@@ -353,6 +353,21 @@ def test_bad_settings_are_refused_when_the_provider_is_made(provider_name, setti
     says(caught.value, *words)
 
 
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [
+        ("modle", "did you mean model?"),
+        ("timeouts", "did you mean timeout?"),
+        ("organization", "it has api_key, api, model, embedding_model, base_url, headers, timeout, retry, http,"),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_the_nearest_name(setting, hint):
+    for make in (OpenAIProvider, lambda key, **settings: OpenAIProvider.preset("groq", key, **settings)):
+        with pytest.raises(TypeError, match=f"^OpenAIProvider has no setting '{setting}'") as caught:
+            make("k", **{setting: "x"})
+        assert hint in str(caught.value)
+
+
 def test_retry_may_wait_for_no_time():
     OpenAIProvider(api_key="k", retry=RetryPolicy(base_delay=0, max_delay=0, max_retry_after=0))
     OpenAIProvider(api_key="k", retry=0)

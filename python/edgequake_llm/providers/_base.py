@@ -137,8 +137,11 @@ class Provider:
         http: HTTPConfig | None = None,
         drop_unsupported: bool = False,
         prompt_cache: CachePromptConfig | bool | None = None,
+        **unknown: object,
     ) -> None:
         """Make the core's part; what a preset says comes before what the class says."""
+        if unknown:
+            raise _no_setting(type(self), min(unknown))
         setup = self if preset is None else preset
         if headers is not None and not hasattr(headers, "keys"):
             raise _wrong(setup.name, "headers", "a dict of text", headers)
@@ -157,10 +160,6 @@ class Provider:
             variables = " or ".join(setup.key_variables)
             message = f"no API key: pass api_key=... or set {variables}"
             raise ConfigurationError(message, provider=setup.name)
-        if prompt_cache is True:
-            prompt_cache = CachePromptConfig()
-        elif prompt_cache is not None and prompt_cache is not False and not isinstance(prompt_cache, CachePromptConfig):
-            raise _wrong(setup.name, "prompt_cache", "True, False or a CachePromptConfig", prompt_cache)
         self._core = _core.Provider(
             wire,
             base_url=base_url,
@@ -172,7 +171,7 @@ class Provider:
             retry=_retry_policy(retry),
             http=http or HTTPConfig(),
             drop_unsupported=drop_unsupported,
-            prompt_cache=prompt_cache or None,
+            prompt_cache=_prompt_cache(setup.name, prompt_cache),
         )
         self.sync = self._sync_calls()
 
@@ -396,9 +395,27 @@ class SyncCalls:
         return self._core.ask_sync(method, path, body, fields)
 
 
+def _no_setting(cls: type[Provider], name: str) -> TypeError:
+    from difflib import get_close_matches
+    from inspect import signature
+
+    names = list(signature(cls).parameters)
+    near = get_close_matches(name, names, 1)
+    hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}"
+    return TypeError(f"{cls.__name__} has no setting {name!r}; {hint}")
+
+
 def _wrong(provider: str, name: str, expected: str, given: object) -> ConfigurationError:
     message = f"{name} must be {expected}, not {type(given).__name__}"
     return ConfigurationError(message, provider=provider)
+
+
+def _prompt_cache(provider: str, given: CachePromptConfig | bool | None) -> CachePromptConfig | None:
+    if given is None or isinstance(given, CachePromptConfig):
+        return given
+    if not isinstance(given, bool):
+        raise _wrong(provider, "prompt_cache", "True, False or a CachePromptConfig", given)
+    return CachePromptConfig() if given else None
 
 
 def _timeouts(timeout: Seconds | Timeouts | None) -> Timeouts:
