@@ -1,4 +1,4 @@
-"""The tables that set providers side by side (tools, structured output, reasoning) say what is sent."""
+"""The tables that set providers side by side (tools, structured output, reasoning, attribution) say what is sent."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ import pathlib
 
 import pytest
 
-from edgequake_llm import ChatMessage, ContentPart, UnsupportedOption
+from edgequake_llm import (
+    AnthropicProvider,
+    ChatMessage,
+    ContentPart,
+    GeminiProvider,
+    OllamaProvider,
+    OpenAIProvider,
+    UnsupportedOption,
+    _core,
+)
 from support.pages import code, table
 
 DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
 TOOLS = table((DOCS / "tools.md").read_text(), "On the wire")
 FORMS = table((DOCS / "structured-output.md").read_text(), "On the wire")
+WHO = table((DOCS / "attribution.md").read_text(), "Who a request is for")
 REASONING = table((DOCS / "content-parts.md").read_text(), "Reasoning")
 
 TOOL = {"name": "now"}
@@ -142,3 +152,39 @@ def test_reasoning_true(sim):
     earlier = [sent(sim.provider("anthropic"), model="claude-haiku-4-5", reasoning=given) for given in (True, "medium")]
     assert earlier[0] == earlier[1]
     assert sent(sim.provider("openai"), reasoning=True) == "UnsupportedOption"
+
+
+def preset(name):
+    return OpenAIProvider.preset(name, "k", base_url="http://localhost/v1", model="m")
+
+
+PROVIDERS = {
+    "OpenAI (chat)": [OpenAIProvider("k")],
+    "OpenAI (Responses)": [OpenAIProvider("k", api="responses")],
+    "Azure, OpenRouter": [preset("azure"), preset("openrouter")],
+    "Mistral": [preset("mistral")],
+    "other compatible servers": [
+        preset(name) for name in _core.preset_names() if name not in {"azure", "openrouter", "mistral"}
+    ],
+    "Anthropic": [AnthropicProvider("k")],
+    "Gemini": [GeminiProvider("k")],
+    "Ollama": [OllamaProvider()],
+}
+
+
+@pytest.mark.parametrize("row", WHO, ids=lambda row: row["provider"])
+@pytest.mark.parametrize(
+    ("column", "option"), [("`user=`", {"user": "u1"}), ("`metadata=`", {"metadata": {"user_id": "u1"}})]
+)
+def test_who_a_request_is_for(row, column, option):
+    assert [row["provider"] for row in WHO] == list(PROVIDERS)
+    says = row[column]
+    for llm in PROVIDERS[row["provider"]]:
+        body = sent(llm, **option)
+        if says.startswith("–"):
+            assert body == "UnsupportedOption", llm
+            continue
+        place = json.loads(body)
+        for name in code(says)[0].split("."):
+            place = place.get("metadata", place)[name] if name == "user_id" else place[name]
+        assert place in ("u1", {"user_id": "u1"})

@@ -448,7 +448,7 @@ def test_a_preset_is_asked_as_its_row_says(name, row, sim):
     def ask(messages="Hi", *, stream=False, **fields):
         return json.loads(llm._core.encode(messages, None, fields, stream=stream)[1])
 
-    for option, value in (("max_tokens", 5), ("seed", 5), ("user", "u")):
+    for option, value in (("max_tokens", 5), ("seed", 5), ("user", "u"), ("metadata", {"a": "b"})):
         assert added(ask, **{option: value}) == code(row[f"`{option}` as"])
     assert ("stream_options" in ask(stream=True)) == (row["usage of a stream"] == "asked for")
     thought = {"role": "assistant", "content": "x", "reasoning_content": "hm"}
