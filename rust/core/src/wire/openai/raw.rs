@@ -43,7 +43,8 @@ impl<'a> Raw<'a> {
 
     /// Reads the value as some type; `None` if it is not of that type.
     pub(super) fn read<T: Deserialize<'a>>(self) -> Option<T> {
-        serde_json::from_str(self.json()).ok()
+        // Most fields are missing: without this an error would be made for each.
+        self.0.and_then(|value| serde_json::from_str(value.get()).ok())
     }
 
     /// A string's text; any other value as JSON text. A string with escapes is written to `scratch`, so that reading
