@@ -120,6 +120,8 @@ struct Chat<'a> {
     prompt_cache_key: Option<String>,
     response_format: Option<Value>,
     output_config: Option<Value>,
+    /// The same form in Anthropic's beta of 2025-11-13, which clients still send.
+    output_format: Option<Value>,
     format: Option<Value>,
     thinking: Option<Value>,
     think: Option<Value>,
@@ -157,7 +159,10 @@ fn chat(dialect: Dialect, body: Chat<'_>) -> Result<Ask<'_>, String> {
         stream: body.stream.unwrap_or(dialect == Dialect::Ollama),
         include_usage: body.stream_options.is_some_and(|options| options.include_usage),
         max_tokens: body.max_completion_tokens.or(body.max_tokens).or(num_predict),
-        schema: body.response_format.or(body.output_config).or(body.format).and_then(|given| schema(&given)),
+        schema: [body.response_format, body.output_config, body.output_format, body.format]
+            .into_iter()
+            .flatten()
+            .find_map(|given| schema(&given)),
         tool_choice: body.tool_choice.map(|given| choice(&given)).unwrap_or_default(),
         tools: body.tools,
         thinks,
@@ -189,25 +194,34 @@ pub(super) fn choice(given: &Value) -> ToolChoice {
     }
 }
 
+/// Gemini's fields have two spellings; its API takes either.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Generate<'a> {
     #[serde(borrow)]
     contents: &'a RawValue,
+    #[serde(alias = "generation_config")]
     generation_config: Option<GenerationConfig>,
     #[serde(borrow)]
     tools: Option<&'a RawValue>,
+    #[serde(alias = "tool_config")]
     tool_config: Option<Value>,
+    #[serde(alias = "cached_content")]
     cached_content: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct GenerationConfig {
+    #[serde(alias = "max_output_tokens")]
     max_output_tokens: Option<usize>,
+    #[serde(alias = "response_mime_type")]
     response_mime_type: Option<String>,
+    #[serde(alias = "response_schema")]
     response_schema: Option<Value>,
+    #[serde(alias = "response_json_schema")]
     response_json_schema: Option<Value>,
+    #[serde(alias = "thinking_config")]
     thinking_config: Option<Value>,
 }
 
@@ -367,6 +381,7 @@ mod tests {
         for (dialect, key, given) in [
             (Dialect::OpenAi, "response_format", json!({"type": "json_schema", "json_schema": {"schema": schema}})),
             (Dialect::Anthropic, "output_config", json!({"format": {"type": "json_schema", "schema": schema}})),
+            (Dialect::Anthropic, "output_format", json!({"type": "json_schema", "schema": schema})),
             (Dialect::Ollama, "format", schema.clone()),
         ] {
             let body = json!({"model": "m", "messages": [], "max_tokens": 1, key: given});
@@ -374,6 +389,19 @@ mod tests {
         }
         let text = json!({"model": "m", "messages": [], "response_format": {"type": "text"}});
         assert_eq!(asked(Dialect::OpenAi, &Operation::Chat, &text, |ask| ask.schema), None);
+    }
+
+    #[test]
+    fn gemini_takes_either_spelling() {
+        let generate = Operation::Generate { model: "m".into(), stream: false, sse: false };
+        for (config, limit, form) in [
+            ("generationConfig", "maxOutputTokens", "responseMimeType"),
+            ("generation_config", "max_output_tokens", "response_mime_type"),
+        ] {
+            let body = json!({"contents": [], config: {limit: 3, form: "application/json"}});
+            let found = asked(Dialect::Gemini, &generate, &body, |ask| (ask.max_tokens, ask.schema.is_some()));
+            assert_eq!(found, (Some(3), true), "{body}");
+        }
     }
 
     #[test]

@@ -27,12 +27,18 @@ pub(super) fn is_one(error: Raw<'_>) -> bool {
 
 /// The error for an answer of an error status.
 pub(super) fn of_status(provider: &'static str, status: u16, body: &[u8]) -> Error {
-    let parsed: Option<Value> = serde_json::from_slice(body).ok();
+    let parsed: Option<Value> = serde_json::from_slice(body).ok().or_else(|| framed(body));
     let said = parsed
         .as_ref()
         .and_then(body_error)
         .unwrap_or_else(|| StatusError { message: excerpt(body), ..StatusError::default() });
     said.into_error(provider, status)
+}
+
+/// What stands in the first event of a body that is framed like a stream, as gateways send it that had begun with one.
+fn framed(body: &[u8]) -> Option<Value> {
+    let data = body.trim_ascii_start().strip_prefix(b"data:")?;
+    serde_json::from_slice(data.split(|byte| *byte == b'\n').next()?).ok()
 }
 
 /// The error for what stands in an `error` field, or in an error event, under status 200.
@@ -156,7 +162,15 @@ mod tests {
 
     #[test]
     fn every_shape_of_error_body() {
-        let cases: [(u16, &str, ErrorKind, &str, Option<&str>); 14] = [
+        let cases: [(u16, &str, ErrorKind, &str, Option<&str>); 15] = [
+            (
+                // LiteLLM, when a stream fails before it has begun.
+                500,
+                "data: {\"error\": {\"message\": \"no start\", \"type\": \"internal\", \"param\": null, \"code\": \"500\"}}\n\ndata: [DONE]\n\n",
+                ErrorKind::Server,
+                "no start",
+                Some("500"),
+            ),
             (
                 429,
                 r#"{"error":{"message":"slow","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#,
