@@ -98,6 +98,30 @@ def test_other_names(alias, name):
     assert OpenAIProvider.preset(alias, "k").name == name
 
 
+@pytest.mark.parametrize("name", NAMES)
+async def test_each_may_speak_the_responses_api(sim, name):
+    llm = make(name, model="m", base_url=sim.base_url(ProviderType.OPENAI), api="responses")
+    response = await llm.complete("hi", max_tokens=20)
+    assert (response.provider, response.finish_reason) == (name, "length")
+    async with llm.stream("hi") as stream:
+        assert "".join([piece async for piece in stream]) == stream.response.content != ""
+    request = sim.requests()[-1]
+    header, prefix = ("api-key", "") if name == "azure" else ("authorization", "Bearer ")
+    assert (request["path"], request["headers"][header]) == ("/v1/responses", f"{prefix}k")
+
+
+def test_azures_responses_api_has_no_deployment_in_its_path():
+    llm = make("azure", model="m", api="responses", api_version="2025-04-01-preview")
+    assert llm.base_url == "https://mine.openai.azure.com/openai?api-version=2025-04-01-preview"
+    assert llm._core.encode("hi", None, {})[0] == "/responses"
+    assert llm._core.encode_embed(["a"], {"model": "e"})[0] == "/deployments/e/embeddings"
+
+
+def test_an_api_that_is_not_there():
+    with pytest.raises(ConfigurationError, match=r"chat.*responses"):
+        make("groq", api="assistants")
+
+
 def test_an_unknown_name_is_told_what_there_is():
     with pytest.raises(ConfigurationError, match="groq"):
         OpenAIProvider.preset("grok")

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from edgequake_llm.providers._base import Settings
 
-_WIRES = {"chat": "openai", "responses": "openai-responses"}
+_WIRES = {"chat": "", "responses": "-responses"}
+"""What follows a server's name in the name of its format, for each API."""
 
 
 class OpenAIProvider(Provider):
@@ -55,19 +56,25 @@ class OpenAIProvider(Provider):
     def __init__(
         self, api_key: str | None = None, *, api: Literal["chat", "responses"] = "chat", **settings: Unpack[Settings]
     ) -> None:
-        wire = _WIRES.get(api)
-        if wire is None:
-            raise ConfigurationError(f'api is "chat" or "responses", not {api!r}', provider=self.name)
-        self._set_up(None, wire, api_key, **settings)
+        self._set_up(None, _wire(self.name, api), api_key, **settings)
 
     @classmethod
-    def preset(cls, name: str, api_key: str | None = None, *, api_version: str | None = None, **settings: Any) -> Self:
+    def preset(
+        cls,
+        name: str,
+        api_key: str | None = None,
+        *,
+        api: Literal["chat", "responses"] = "chat",
+        api_version: str | None = None,
+        **settings: Any,
+    ) -> Self:
         """Make a provider for a server that speaks OpenAI's format, by its name: `OpenAIProvider.preset("groq")`.
 
         The names: azure, deepseek, fireworks, groq, huggingface, llama-cpp-python, llamacpp, lmstudio, mistral, nvidia,
         openrouter, perplexity, together, vllm, xai. Address and key come from the environment where they are not given,
         under the names that each is known by (`GROQ_API_KEY`; docs/compatible-providers.md has them all). A model has
-        to be given, here or with each call. `settings` are those of the class.
+        to be given, here or with each call. `api` and `settings` are those of the class; not every server has the
+        Responses API.
 
         Azure: `base_url` (or `AZURE_OPENAI_ENDPOINT`) is the resource's address; models are the names of deployments.
         With `api_version` (or `OPENAI_API_VERSION`) its older API is spoken, which has the deployment in the path.
@@ -78,10 +85,11 @@ class OpenAIProvider(Provider):
         if found is None:
             names = ", ".join(_core.preset_names())
             raise ConfigurationError(f"there is no preset {name!r}; there are {names}; base_url= takes any address")
-        wire = found.name
+        wire = _wire(found.name, api)
         base_url = settings.pop("base_url", None)
         if found.name == "azure":
-            base_url, wire = _azure(base_url or first_set(found.base_url_variables, os.environ), api_version)
+            base_url, older = _azure(base_url or first_set(found.base_url_variables, os.environ), api_version)
+            wire = _wire("azure-deployments", api) if older else wire
         elif api_version is not None:
             raise ConfigurationError("api_version is Azure's", provider=found.name)
         provider = cls.__new__(cls)
@@ -89,8 +97,15 @@ class OpenAIProvider(Provider):
         return provider
 
 
-def _azure(endpoint: str | None, api_version: str | None) -> tuple[str, str]:
-    """Azure's base URL, and the format that is spoken there."""
+def _wire(name: str, api: str) -> str:
+    """Name the format that this server speaks in this API."""
+    if api not in _WIRES:
+        raise ConfigurationError(f'api is "chat" or "responses", not {api!r}', provider=name)
+    return name + _WIRES[api]
+
+
+def _azure(endpoint: str | None, api_version: str | None) -> tuple[str, bool]:
+    """Azure's base URL, and whether it is that of its older API."""
     if not endpoint:
         message = "Azure needs the resource's address: pass base_url=... or set AZURE_OPENAI_ENDPOINT"
         raise ConfigurationError(message, provider="azure")
@@ -98,5 +113,5 @@ def _azure(endpoint: str | None, api_version: str | None) -> tuple[str, str]:
     endpoint = endpoint.rstrip("/")
     if api_version:
         endpoint = endpoint.removesuffix("/openai")
-        return f"{endpoint}/openai?api-version={api_version}", "azure-deployments"
-    return endpoint if endpoint.endswith("/v1") else f"{endpoint}/openai/v1", "azure"
+        return f"{endpoint}/openai?api-version={api_version}", True
+    return endpoint if endpoint.endswith("/v1") else f"{endpoint}/openai/v1", False

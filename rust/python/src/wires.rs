@@ -33,16 +33,24 @@ pub(crate) fn from_py(name: &Bound<'_, PyAny>) -> PyResult<Arc<dyn Wire>> {
         "anthropic" => Arc::new(Anthropic),
         "gemini" => Arc::new(Gemini),
         "ollama" => Arc::new(Ollama),
-        "azure-deployments" => Arc::new(presets::AZURE_DEPLOYMENTS),
-        other => match presets::preset(other).map(|preset| preset.wire).or_else(|| reranker(other)) {
-            Some(wire) => Arc::new(wire.clone()),
-            None => {
+        other => match (chat(other), other.strip_suffix("-responses").and_then(chat)) {
+            (Some(wire), _) => Arc::new(wire.clone()),
+            (None, Some(base)) => Arc::new(OpenAiResponses { base: base.clone() }),
+            (None, None) => {
                 let there = "openai and its presets, anthropic, gemini and ollama";
                 let message = format!("there is no wire format {given:?}; there are {there}");
                 return Err(to_py(name.py(), &Error::new(ErrorKind::Configuration, message)));
             }
         },
     })
+}
+
+/// The format of a server that speaks OpenAI's, by the server's name.
+fn chat(name: &str) -> Option<&'static OpenAi> {
+    match name {
+        "azure-deployments" => Some(&presets::AZURE_DEPLOYMENTS),
+        name => presets::preset(name).map(|preset| preset.wire).or_else(|| reranker(name)),
+    }
 }
 
 /// The format of a service that ranks documents.
