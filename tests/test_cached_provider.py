@@ -694,7 +694,7 @@ OTHER = {
     "cached_content": "cachedContents/c",
     "drop_unsupported": True,
 }
-NO_PART_OF_A_KEY = {"timeout": 3, "extra_headers": {"x-secret": "s3cret"}}
+NO_PART_OF_A_KEY = {"timeout": 3, "extra_headers": {"x-secret": "s3cret"}, "metadata": {"run": "4711"}}
 
 
 @pytest.fixture

@@ -118,6 +118,19 @@ async def test_a_redirect_is_not_followed_with_the_key(sim, llm, status):
             ContextLengthError,
             {"code": "context_length_exceeded", "error_type": "invalid_request_error", "param": "messages"},
         ),
+        # What has no code for it says it in these words (tests of every one: wire/too_long.rs) …
+        ("anthropic", 400, {"type": "error", "error": {"type": "invalid_request_error", "message": "prompt is too long: 212345 tokens > 200000 maximum"}}, ContextLengthError, {"status": 400, "error_type": "invalid_request_error"}),
+        ("gemini", 400, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "The input token count (1250074) exceeds the maximum number of tokens allowed (1048576)."}}, ContextLengthError, {"retryable": False}),
+        ("deepseek", 400, {"error": {"message": "This model's maximum context length is 65536 tokens. However, you requested 70000 tokens (69000 in the messages, 1000 in the completion).", "type": "invalid_request_error"}}, ContextLengthError, {}),
+        ("openrouter", 400, {"error": {"code": 400, "message": "This endpoint's maximum context length is 200000 tokens. However, you requested about 2500021 tokens (2500021 of text input)."}}, ContextLengthError, {"code": "400"}),
+        ("ollama", 400, {"error": "the input length exceeds the context length"}, ContextLengthError, {}),
+        # … and in no others.
+        ("anthropic", 400, {"type": "error", "error": {"type": "invalid_request_error", "message": "max_tokens: 9000 > 8192, which is the maximum allowed number of output tokens"}}, InvalidRequestError, {}),
+        ("anthropic", 413, {"type": "error", "error": {"type": "request_too_large", "message": "prompt is too long: 1 tokens > 0 maximum"}}, RequestTooLargeError, {}),
+        ("anthropic", 500, {"type": "error", "error": {"type": "api_error", "message": "prompt is too long: 1 tokens > 0 maximum"}}, ServerError, {}),
+        ("gemini", 400, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "Cached content is too small. total_token_count=97"}}, InvalidRequestError, {}),
+        ("openai", 400, {"error": {"message": "Invalid 'user': string too long.", "code": "string_above_max_length", "param": "user"}}, InvalidRequestError, {"param": "user"}),
+        ("openai", 400, {"error": {"message": "Invalid 'messages[0].content': string too long.", "code": "string_above_max_length", "param": "messages[0].content"}}, ContextLengthError, {}),
         ("openai", 429, {"error": {"message": "no money", "code": "insufficient_quota"}}, QuotaError, {"retryable": False}),
         ("openai", 429, {"error": {"message": "slow", "code": "rate_limit_exceeded"}}, RateLimitError, {"retryable": True}),
         # The text never decides: a server that is down and mentions a context is down.

@@ -473,6 +473,9 @@ async def test_every_round_of_a_run_passes(sim):
     async for _ in hooked.run_stream("hi", tools=[add]):
         pass
     assert recorder.names[4:] == ["request", "end"] * 2
+    sim.push(tool_calls=[("add", '{"a": 1, "b": 2}')])
+    assert "".join(hooked.sync.run_stream("hi", tools=[add]))
+    assert recorder.names[8:] == ["request", "end"] * 2
 
 
 async def test_hooks_are_checked(sim):

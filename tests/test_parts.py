@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from edgequake_llm import ChatMessage, CitationEvent, ContentPart, InvalidRequestError, UnsupportedOption
+from edgequake_llm import (
+    CachedProvider,
+    ChatMessage,
+    CitationEvent,
+    ContentPart,
+    InvalidRequestError,
+    OpenAIProvider,
+    Simulator,
+    UnsupportedOption,
+)
 from edgequake_llm._core import decode_chat
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
@@ -125,15 +134,19 @@ def test_sources_that_cannot_be(tmp_path):
 
 def test_types_and_sizes_are_checked_before_sending(sim):
     tiff = ContentPart.image(b"II*\0", media_type="image/tiff")
-    for name in ("openai", "anthropic", "gemini", "ollama"):
-        with pytest.raises(InvalidRequestError, match=f"{name} takes no image/tiff as an image; it takes image/png"):
-            content(sim.provider(name), tiff)
+    openai = OpenAIProvider("k")
+    for llm in (openai, sim.provider("anthropic"), sim.provider("gemini"), sim.provider("ollama")):
+        with pytest.raises(InvalidRequestError, match=f"{llm.name} takes no image/tiff as an image; it takes image/"):
+            content(llm, tiff)
+    # What another server of OpenAI's format takes is its own business.
+    assert content(sim.provider("openai"), tiff)
+    assert content(OpenAIProvider.preset("azure", "k", base_url="https://x.test", model="m"), tiff)
     large = ContentPart.image(PNG + bytes(11 << 20))
     with pytest.raises(
         InvalidRequestError, match=r"an image of 11\.0 MB is larger than the 10\.0 MB that anthropic takes"
     ):
         content(sim.provider("anthropic"), large)
-    assert content(sim.provider("openai"), large)
+    assert content(openai, large)
     nine = ContentPart.image(PNG + bytes(9 << 20))
     with pytest.raises(
         InvalidRequestError, match=r"in base64, more than the 32\.0 MB that anthropic takes in a request"
@@ -299,3 +312,87 @@ def test_the_pages_of_the_docs_name_the_limits():
     page = (pathlib.Path(__file__).parent.parent / "docs" / "content-parts.md").read_text()
     for limit in ("32 MB", "50 MB", "100 MB", "10 MB"):
         assert limit in page
+
+
+# ---- citations go back
+
+CITED = [
+    {"type": "text", "text": "It is "},
+    {
+        "type": "text",
+        "text": "blue",
+        "citations": [
+            {
+                "type": "char_location",
+                "cited_text": "The sky is blue.",
+                "document_index": 0,
+                "document_title": None,
+                "start_char_index": 0,
+                "end_char_index": 16,
+            }
+        ],
+    },
+    {"type": "text", "text": " and "},
+    {"type": "text", "text": "wide", "citations": [{"type": "x", "n": 1}, {"type": "x", "n": 2}]},
+    {"type": "text", "text": "."},
+]
+WHOLE = {
+    "id": "m",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-x",
+    "content": CITED,
+    "stop_reason": "end_turn",
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+}
+
+
+def streamed():
+    """The same as a stream: the citations of a block come before, between and after the pieces of its text."""
+    events = [{"type": "message_start", "message": {**WHOLE, "content": [], "stop_reason": None}}]
+    for index, block in enumerate(CITED):
+        citations = block.get("citations", [])
+        opened = {"type": "text", "text": "", "citations": [] if citations else None}
+        events.append({"type": "content_block_start", "index": index, "content_block": opened})
+        middle = len(block["text"]) // 2
+        deltas = [{"type": "text_delta", "text": text} for text in (block["text"][:middle], block["text"][middle:])]
+        for at, citation in enumerate(citations):
+            deltas.insert(2 * at, {"type": "citations_delta", "citation": citation})
+        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
+        events.append({"type": "content_block_stop", "index": index})
+    events += [{"type": "message_delta", "delta": {"stop_reason": "end_turn"}}, {"type": "message_stop"}]
+    return "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stored", [False, True])
+def test_citations_of_an_answer_go_back_with_it(stream, stored):
+    body = streamed() if stream else json.dumps(WHOLE).encode()
+    response = decode_chat("anthropic", body, stream=stream)
+    assert response.content == "It is blue and wide."
+    assert [(citation.start, citation.end) for citation in response.citations] == [(6, 10), (15, 19), (15, 19)]
+    message = response.message
+    if stored:
+        message = ChatMessage.from_dict(json.loads(json.dumps(message.to_dict())))
+    assert message == response.message
+    assert pickle.loads(pickle.dumps(message)) == message
+    with Simulator() as sim:
+        _, sent = sim.provider("anthropic")._core.encode([ChatMessage.user("Why?"), message, ChatMessage.user("Sure?")])
+        assert json.loads(sent)["messages"][1] == {"role": "assistant", "content": CITED}
+        # To the others they mean nothing.
+        for name in ("openai", "gemini", "ollama"):
+            _, sent = sim.provider(name)._core.encode([ChatMessage.user("Why?"), message, ChatMessage.user("Sure?")])
+            assert b"cited_text" not in sent
+            assert b"blue" in sent
+
+
+async def test_citations_stay_in_a_cached_answer(sim):
+    sim.push(body=json.dumps(WHOLE).encode())
+    cached = CachedProvider(sim.provider("anthropic"))
+    first = await cached.complete("Why?")
+    stream = cached.stream("Why?")
+    async for _ in stream:
+        pass
+    assert stream.response.cached
+    assert stream.response.message == first.message
+    assert first.message.to_dict()["content"] == CITED

@@ -368,7 +368,7 @@ def test_what_the_page_says_is_supported_is(name, feature, sim):
 # ---- errors
 
 BODIES = {
-    "openai": lambda word: {"error": {"message": "m", "type": "t", "code": word}},
+    "openai": lambda word: {"error": {"message": "m", "type": "t", "code": word, "param": "messages[0].content"}},
     "anthropic": lambda word: {"type": "error", "error": {"type": word or "t", "message": "m"}},
     "gemini": lambda word: {"error": {"message": "m", "status": "S", "details": _gemini_details(word)}},
     "ollama": lambda word: {"error": "m"},

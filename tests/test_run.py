@@ -27,6 +27,7 @@ from edgequake_llm import (
     ToolResultEvent,
     tool,
 )
+from support.waiting import eventually
 
 PROVIDERS = ["openai", "anthropic", "gemini", "ollama"]
 
@@ -48,7 +49,7 @@ def bodies(sim: Simulator) -> list[Any]:
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-@pytest.mark.parametrize("form", ["await", "sync", "stream"])
+@pytest.mark.parametrize("form", ["await", "sync", "stream", "sync stream"])
 async def test_calls_and_results_go_back_and_forth(sim, provider, form):
     llm = sim.provider(provider)
     sim.push(tool_calls=[("add", '{"a": 1, "b": 2}'), ("add", '{"a": 3, "b": 4}')])
@@ -58,6 +59,11 @@ async def test_calls_and_results_go_back_and_forth(sim, provider, form):
         result = await llm.run("Add.", tools=[add])
     elif form == "sync":
         result = await asyncio.to_thread(llm.sync.run, "Add.", tools=[add])
+    elif form == "sync stream":
+        with llm.sync.run_stream("Add.", tools=[add]) as stream:
+            text = "".join(stream)
+        assert text == "It is 30."
+        result = stream.result
     else:
         async with llm.run_stream("Add.", tools=[add]) as stream:
             text = "".join([piece async for piece in stream])
@@ -142,7 +148,7 @@ async def test_functions_of_a_round_run_at_once_in_threads(sim, form):
     assert told == [{"name": name, "variable": "set", "elsewhere": True} for name in "abc"]
 
 
-@pytest.mark.parametrize("form", ["await", "sync", "stream"])
+@pytest.mark.parametrize("form", ["await", "sync", "stream", "sync stream"])
 async def test_what_a_tool_raises_is_told_to_the_model(sim, form):
     def broken(a: int) -> int:
         raise ZeroDivisionError("by nothing")
@@ -164,6 +170,10 @@ async def test_what_a_tool_raises_is_told_to_the_model(sim, form):
         result = await llm.run("Go.", tools=tools)
     elif form == "sync":
         result = await asyncio.to_thread(llm.sync.run, "Go.", tools=tools)
+    elif form == "sync stream":
+        stream = llm.sync.run_stream("Go.", tools=tools)
+        assert "".join(stream) == "Sorry."
+        result = stream.result
     else:
         stream = llm.run_stream("Go.", tools=tools)
         async for _ in stream:
@@ -179,7 +189,7 @@ async def test_what_a_tool_raises_is_told_to_the_model(sim, form):
     assert result.content == "Sorry."
 
 
-@pytest.mark.parametrize("form", ["await", "sync", "stream"])
+@pytest.mark.parametrize("form", ["await", "sync", "stream", "sync stream"])
 async def test_a_runaway_loop_ends_with_the_conversation(sim, form):
     for _ in range(3):
         sim.push(tool_calls=[("add", '{"a": 1, "b": 2}')])
@@ -190,6 +200,8 @@ async def test_a_runaway_loop_ends_with_the_conversation(sim, form):
             await llm.run("Add.", tools=[add], max_rounds=3)
         elif form == "sync":
             await asyncio.to_thread(llm.sync.run, "Add.", tools=[add], max_rounds=3)
+        elif form == "sync stream":
+            await asyncio.to_thread(list, llm.sync.run_stream("Add.", tools=[add], max_rounds=3))
         else:
             async for _ in llm.run_stream("Add.", tools=[add], max_rounds=3):
                 pass
@@ -319,6 +331,41 @@ async def test_results_are_told_as_they_come(sim):
     assert [m.content for m in stream.result.messages if m.role == "tool"] == ["2", "1"]
 
 
+def test_results_are_told_as_they_come_without_an_event_loop(sim):
+    seen = threading.Event()
+
+    def first() -> str:
+        """Be first."""
+        return "1"
+
+    def second() -> str:
+        """Wait for the other's result to have been seen."""
+        return "2" if seen.wait(30) else "nobody told"
+
+    sim.push(tool_calls=[("second", "{}"), ("first", "{}")])
+    stream = sim.provider().sync.run_stream("Go.", tools=[first, second])
+    with pytest.raises(ClosedError):
+        _ = stream.result
+    told = []
+    for event in stream.events():
+        if isinstance(event, ToolResultEvent):
+            told.append(event.call.name)
+            seen.set()
+    assert told == ["first", "second"]
+    assert [m.content for m in stream.result.messages if m.role == "tool"] == ["2", "1"]
+    with pytest.raises(RuntimeError, match="not both"):
+        iter(stream)
+
+
+def test_leaving_a_streamed_run_without_an_event_loop_takes_the_request_back(sim):
+    sim.push(tokens=10_000, gap=0.05)
+    with sim.provider().sync.run_stream("Go.", tools=[add]) as stream:
+        next(iter(stream))
+    eventually(lambda: sim.stats().aborted == 1)
+    with pytest.raises(ClosedError):
+        _ = stream.result
+
+
 @pytest.mark.parametrize("form", ["await", "stream"])
 async def test_cancelling_a_run_cancels_its_tools(sim, form):
     started, cancelled = asyncio.Event(), asyncio.Event()
@@ -378,6 +425,8 @@ async def test_bad_input_is_refused_before_anything_is_sent(sim):
             await llm.run("hi", **options)
     with pytest.raises(ConfigurationError, match="'slow_add' is async"):
         llm.sync.run("hi", tools=[slow_add])
+    with pytest.raises(ConfigurationError, match="'slow_add' is async"):
+        llm.sync.run_stream("hi", tools=[slow_add])
     with pytest.raises(InvalidRequestError):
         llm.run_stream("hi")
     assert sim.stats().requests == 0

@@ -89,7 +89,7 @@ from edgequake_llm.providers import (
     Provider,
     SyncCalls,
 )
-from edgequake_llm.run import RunResult, RunStream, ToolLoopError, ToolResultEvent
+from edgequake_llm.run import RunResult, RunStream, SyncRunStream, ToolLoopError, ToolResultEvent
 from edgequake_llm.simulator import Simulator
 from edgequake_llm.structured import ResponseFormat
 from edgequake_llm.tools import Tool, tool
@@ -226,6 +226,7 @@ __all__ = [
     "SyncHookedStream",
     "SyncPermit",
     "SyncRateLimiter",
+    "SyncRunStream",
     "SyncTextStream",
     "TextDelta",
     "TextStream",

@@ -13,7 +13,7 @@ from edgequake_llm.tools import Tool, as_tool
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sys
-    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Any, TypeAlias
 
@@ -246,10 +246,31 @@ def run_sync(
     fields: Mapping[str, Any],
 ) -> RunResult:
     """Run the loop without an event loop; see `SyncCalls.run`."""
+    loop = _sync_loop(messages, options, max_rounds, fields)
+    while True:
+        pending = loop.answered(calls.chat(loop.messages, loop.options, **loop.fields))  # type: ignore[arg-type]
+        if pending is None:
+            return loop.result()
+        results = dict(_executed(loop, pending))
+        loop.results(results[place] for place in range(len(pending)))
+
+
+def _sync_loop(
+    messages: Sequence[Message] | Message | str,
+    options: CompletionOptions | None,
+    max_rounds: int,
+    fields: Mapping[str, Any],
+) -> _Loop:
+    """Start a loop for which there is no event loop. Raises `ConfigurationError` if a tool wants one."""
     loop = _Loop(messages, options, fields, max_rounds)
     for tool in loop.tools.values():
         if tool.is_async:
             raise ConfigurationError(f"the tool {tool.name!r} is async; use `await provider.run(...)`")
+    return loop
+
+
+def _executed(loop: _Loop, pending: Sequence[_core.ToolCall]) -> Iterator[tuple[int, _core.ChatMessage]]:
+    """Run tools, several in threads; yields the place of each call, and its result, as they get done."""
 
     def execute(call: _core.ToolCall) -> _core.ChatMessage:
         try:
@@ -257,19 +278,15 @@ def run_sync(
         except Exception as error:  # noqa: BLE001 - the model is told, whatever it is
             return _message(call, error)
 
-    while True:
-        pending = loop.answered(calls.chat(loop.messages, loop.options, **loop.fields))  # type: ignore[arg-type]
-        if pending is None:
-            return loop.result()
-        if len(pending) < 2:  # noqa: PLR2004 - one call needs no thread of its own
-            loop.results([execute(call) for call in pending])
-        else:
-            from concurrent.futures import ThreadPoolExecutor
-            from contextvars import copy_context
+    if len(pending) < 2:  # noqa: PLR2004 - one call needs no thread of its own
+        yield from ((place, execute(call)) for place, call in enumerate(pending))
+        return
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+    from contextvars import copy_context
 
-            with ThreadPoolExecutor(len(pending)) as threads:
-                futures = [threads.submit(copy_context().run, execute, call) for call in pending]
-                loop.results([future.result() for future in futures])
+    with ThreadPoolExecutor(len(pending)) as threads:
+        places = {threads.submit(copy_context().run, execute, call): place for place, call in enumerate(pending)}
+        yield from ((places[future], future.result()) for future in as_completed(places))
 
 
 class RunStream:
@@ -355,8 +372,86 @@ class RunStream:
     @property
     def result(self) -> RunResult:
         """What the run came to. Raises `ClosedError` before it has been read to its end."""
-        if self._result is None:
-            from edgequake_llm._exceptions import ClosedError
+        return _whole(self._result)
 
-            raise ClosedError("the result is there only after the run has been read to its end")
-        return self._result
+
+class SyncRunStream:
+    """As `RunStream`, for code without an event loop: `for text in stream`, `with`, `close()`.
+
+    Tools are functions that are not async; several calls of one round run in threads. Closing takes a request back that
+    is under way, and waits for tools that run.
+    """
+
+    __slots__ = ("_calls", "_events", "_items", "_loop", "_result")
+
+    def __init__(
+        self,
+        calls: SyncCalls,
+        messages: Sequence[Message] | Message | str,
+        options: CompletionOptions | None,
+        max_rounds: int,
+        fields: Mapping[str, Any],
+    ) -> None:
+        self._calls = calls
+        self._loop = _sync_loop(messages, options, max_rounds, fields)
+        self._items: Generator[Any] | None = None
+        self._events = False
+        self._result: RunResult | None = None
+
+    def _run(self) -> Generator[Any]:
+        loop = self._loop
+        while True:
+            with self._calls.stream(loop.messages, loop.options, **loop.fields) as stream:  # type: ignore[arg-type]
+                yield from stream.events() if self._events else stream
+                response = stream.response
+            pending = loop.answered(response)
+            if pending is None:
+                self._result = loop.result()
+                return
+            results: dict[int, _core.ChatMessage] = {}
+            for place, message in _executed(loop, pending):
+                results[place] = message
+                if self._events:
+                    yield ToolResultEvent(call=pending[place], message=message)
+            loop.results(results[place] for place in range(len(pending)))
+
+    def _start(self, *, events: bool) -> Generator[Any]:
+        if self._items is None:
+            self._events = events
+            self._items = self._run()
+        elif self._events is not events:
+            raise RuntimeError("read the text of a run or its events, not both")
+        return self._items
+
+    def __iter__(self) -> Iterator[str]:
+        return self._start(events=False)
+
+    def events(self) -> Iterator[Event | ToolResultEvent]:
+        """Iterate over the typed events of all rounds, instead of the text."""
+        return self._start(events=True)
+
+    def close(self) -> None:
+        """Close the run; takes the request back if one is under way."""
+        if self._items is not None:
+            self._items.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def result(self) -> RunResult:
+        """What the run came to. Raises `ClosedError` before it has been read to its end."""
+        return _whole(self._result)
+
+
+def _whole(result: RunResult | None) -> RunResult:
+    if result is None:
+        from edgequake_llm._exceptions import ClosedError
+
+        raise ClosedError("the result is there only after the run has been read to its end")
+    return result

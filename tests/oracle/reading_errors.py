@@ -7,6 +7,7 @@ stands in another. The text of a message decides nothing.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NamedTuple
 
 
@@ -47,6 +48,18 @@ _NAMES = {
     "insufficient_quota": ({403, 429}, "QuotaError"),
 }
 
+# Sentences that say it where no code does: the format of the server, its type for bad requests, and how they begin.
+_SENTENCES = [
+    (
+        r"openai",
+        None,
+        r"This (?:model|endpoint)'s maximum context length is \d+ tokens\. However, you requested (?:about )?\d+ ",
+    ),
+    (r"openai", None, r"prompt too long; exceeded max context length by \d+ tokens"),
+    (r"anthropic", "invalid_request_error", r"prompt is too long: \d+ tokens > \d+ maximum"),
+    (r"gemini", "INVALID_ARGUMENT", r"The input token count \(\d+\) exceeds the maximum number of tokens allowed"),
+]
+
 
 def read_error(wire: str, status: int, headers: dict[str, str], body: str) -> ErrorReading:
     """Read an answer of an error status."""
@@ -73,6 +86,9 @@ def read_error(wire: str, status: int, headers: dict[str, str], body: str) -> Er
         statuses, better = _NAMES.get(name or "", (set(), ""))
         if status in statuses:
             exception = better
+    for format_, kind, sentence in _SENTENCES:
+        if status == 400 and wire.startswith(format_) and kind in (None, error_type) and re.match(sentence, message):
+            exception = "ContextLengthError"
     return ErrorReading(exception, message, code, error_type, _wait(headers) or _delay(details))
 
 

@@ -77,7 +77,6 @@ REASONS = {
     "anthropic": [
         REFUSED,
         Reason("instructions go to the front: other providers have no place for them further down", ("the middle of",)),
-        Reason("citations of earlier answers are not sent back", ("citations",)),
         Reason("a schema without a type gets one, which Anthropic asks for", ("/input_schema/type is only in ours",)),
     ],
     "gemini": [

@@ -196,6 +196,8 @@ async def hooks(llm: OpenAIProvider) -> None:
         assert_type(text, str)
     assert_type(traceparent_header("0" * 32, "0" * 16), dict[str, str])
     Hooks(on_request=lambda call: call.answer("x", finish_reason="length"))
+    for text in hooked.sync.run_stream("hi", tools=[print]):
+        assert_type(text, str)
     HookedProvider(llm, print)  # type: ignore[arg-type]
 
 

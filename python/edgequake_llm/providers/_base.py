@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from edgequake_llm._config import Seconds
     from edgequake_llm._options import CompletionOptions, EmbedFields, OptionFields, RequestFields
-    from edgequake_llm.run import RunResult, RunStream
+    from edgequake_llm.run import RunResult, RunStream, SyncRunStream
 
     Message: TypeAlias = _core.ChatMessage | Mapping[str, Any]
 
@@ -370,6 +370,19 @@ class SyncCalls:
         from edgequake_llm.run import run_sync
 
         return run_sync(self, messages, options, max_rounds, fields)
+
+    def run_stream(
+        self,
+        messages: Sequence[Message] | Message | str,
+        options: CompletionOptions | None = None,
+        *,
+        max_rounds: int = 8,
+        **fields: Unpack[OptionFields],
+    ) -> SyncRunStream:
+        """As `Provider.run_stream`: `for text in provider.sync.run_stream("...", tools=[...])`."""
+        from edgequake_llm.run import SyncRunStream
+
+        return SyncRunStream(self, messages, options, max_rounds, fields)
 
     def embed(self, texts: Sequence[str], **fields: Unpack[EmbedFields]) -> _core.Embeddings:
         """As `Provider.embed`."""

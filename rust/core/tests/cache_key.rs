@@ -126,7 +126,11 @@ fn request() -> ChatRequest {
     let call = ToolCall { id: "c1".into(), name: "f".into(), arguments: "{}".into(), signature: Some("s".into()) };
     let media = Media::Base64 { media_type: "image/png".into(), data: "AAAA".into() };
     let parts = vec![
-        Part::Text { text: "hi".into(), cache: Some(CacheControl { ttl: Some("5m".into()) }) },
+        Part::Text {
+            text: "hi".into(),
+            cache: Some(CacheControl { ttl: Some("5m".into()) }),
+            citations: vec![json!({"c": 1})],
+        },
         Part::Image { media: media.clone(), detail: Some("low".into()) },
         Part::Document { media: Media::FileId("file-1".into()), name: Some("a.pdf".into()) },
         Part::Audio { media: Media::Url("https://example.com/a.wav".into()) },
@@ -265,10 +269,12 @@ fn mutations() -> Vec<Mutation> {
         "extra more": |r| r.options.extra.insert("a".into(), Value::Null);
     }
     part! {
-        "text": 0 = Part::Text { text: "ho".into(), cache: Some(CacheControl { ttl: Some("5m".into()) }) };
+        "text": 0 = Part::Text { text: "ho".into(), cache: Some(CacheControl { ttl: Some("5m".into()) }), citations: vec![json!({"c": 1})] };
+        "citation": 0 = Part::Text { text: "hi".into(), cache: Some(CacheControl { ttl: Some("5m".into()) }), citations: vec![json!({"c": 2})] };
+        "no citation": 0 = Part::Text { text: "hi".into(), cache: Some(CacheControl { ttl: Some("5m".into()) }), citations: Vec::new() };
         "cache mark": 0 = Part::text("hi");
-        "cache default": 0 = Part::Text { text: "hi".into(), cache: Some(CacheControl { ttl: None }) };
-        "cache ttl": 0 = Part::Text { text: "hi".into(), cache: Some(CacheControl { ttl: Some("1h".into()) }) };
+        "cache default": 0 = Part::Text { text: "hi".into(), cache: Some(CacheControl { ttl: None }), citations: vec![json!({"c": 1})] };
+        "cache ttl": 0 = Part::Text { text: "hi".into(), cache: Some(CacheControl { ttl: Some("1h".into()) }), citations: vec![json!({"c": 1})] };
         "media type": 1 = Part::Image { media: Media::Base64 { media_type: "image/gif".into(), data: "AAAA".into() }, detail: Some("low".into()) };
         "media data": 1 = Part::Image { media: Media::Base64 { media_type: "image/png".into(), data: "AAAB".into() }, detail: Some("low".into()) };
         "media kind": 1 = Part::Image { media: Media::Url("AAAA".into()), detail: Some("low".into()) };

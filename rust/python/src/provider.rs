@@ -389,13 +389,14 @@ impl Provider {
         prompt_cache: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let py = wire.py();
-        let wire: Arc<dyn Wire> = wires::from_py(wire)?;
+        let base_url = string("base_url", base_url)?;
+        let wire = wires::at(wire, &base_url)?;
         let name = wire.name();
         let limits = self::timeouts(timeouts, Timeouts::default())?;
         let text = |name: &str, value: Option<&Bound<'_, PyAny>>| value.map(|value| string(name, value)).transpose();
         let config = EndpointConfig {
             wire,
-            base_url: string("base_url", base_url)?,
+            base_url,
             api_key: text("api_key", api_key)?,
             headers: header_pairs(headers)?,
             settings: settings(http)?,

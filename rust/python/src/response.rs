@@ -339,7 +339,7 @@ impl LlmResponse {
         };
         let thinking = text("thinking", thinking)?.map(|text| Part::Thinking { text, signature: None });
         let said = text("content", content)?.filter(|text| !text.is_empty());
-        let said = said.map(|text| Part::Text { text, cache: None });
+        let said = said.map(Part::text);
         let refusal = text("refusal", refusal)?.map(|text| Part::Refusal { text });
         let calls = tool_calls.map(to_calls).transpose()?.unwrap_or_default();
         let otherwise = if calls.is_empty() { "stop" } else { "tool_calls" };

@@ -24,6 +24,15 @@ use pyo3::{
 
 use crate::{embeddings::Embeddings, errors::to_py, event, options::header_pairs, response::LlmResponse};
 
+/// The wire format of that name, as it is spoken at that address.
+pub(crate) fn at(name: &Bound<'_, PyAny>, base_url: &str) -> PyResult<Arc<dyn Wire>> {
+    Ok(match name.extract()? {
+        "openai" => Arc::new(OpenAi::at(base_url)),
+        "openai-responses" => Arc::new(OpenAiResponses { base: OpenAi::at(base_url) }),
+        _ => return from_py(name),
+    })
+}
+
 /// The wire format of that name.
 pub(crate) fn from_py(name: &Bound<'_, PyAny>) -> PyResult<Arc<dyn Wire>> {
     let given: String = name.extract()?;

@@ -105,7 +105,8 @@ fn part_size(part: &Part) -> usize {
     let optional = |text: &Option<String>| text.as_deref().map_or(0, heap);
     size_of::<Part>()
         + match part {
-            Part::Text { text, cache: _ } | Part::Refusal { text } => heap(text),
+            Part::Text { text, cache: _, citations } => heap(text) + citations.iter().map(value_size).sum::<usize>(),
+            Part::Refusal { text } => heap(text),
             Part::Thinking { text, signature } => heap(text) + optional(signature),
             Part::RedactedThinking { data } => heap(data),
             Part::Image { media: of, detail } => media(of) + optional(detail),

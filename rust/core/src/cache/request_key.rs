@@ -129,9 +129,13 @@ fn parts(key: &mut KeyBuilder, content: &[Part]) {
 
 fn part(key: &mut KeyBuilder, part: &Part) {
     match part {
-        Part::Text { text, cache } => {
+        Part::Text { text, cache, citations } => {
             key.variant(0).text(text);
             mark(key, cache.as_ref());
+            key.list(citations.len());
+            citations.iter().for_each(|each| {
+                key.json(each);
+            });
         }
         Part::Image { media, detail } => {
             media_of(key.variant(1), media);

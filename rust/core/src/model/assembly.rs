@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use serde_json::Value;
+
 use super::{Citation, Event, FinishReason, Part, Response, ToolCall, Usage};
 
 /// Tells a provider's parallel tool calls apart: whatever it numbers or names them by.
@@ -32,6 +34,8 @@ pub struct Assembly {
     events: Vec<Event>,
     ended: bool,
     watched: Watched,
+    /// The next text begins a part of its own, of which these citations have come before it.
+    next_text: Option<Vec<Value>>,
 }
 
 /// Whether what was read from a frame is one piece of text that stands in the frame as it is.
@@ -65,8 +69,11 @@ impl Assembly {
             return;
         }
         match self.response.parts.last_mut() {
-            Some(Part::Text { text, .. }) => text.push_str(piece),
-            _ => self.response.parts.push(Part::text(piece)),
+            Some(Part::Text { text, .. }) if self.next_text.is_none() => text.push_str(piece),
+            _ => {
+                let citations = self.next_text.take().unwrap_or_default();
+                self.response.parts.push(Part::Text { text: piece.to_owned(), cache: None, citations });
+            }
         }
         let start = piece.as_ptr().addr().wrapping_sub(self.watched.address);
         let end = start.wrapping_add(piece.len());
@@ -84,6 +91,19 @@ impl Assembly {
     pub fn only_text(&mut self) -> Option<Range<usize>> {
         let text = self.watched.text.take()?;
         (self.events.len() == self.watched.events_before + 1).then_some(text)
+    }
+
+    /// A block of text begins, which is kept apart from the one before: its citations are its own.
+    pub fn text_block(&mut self) {
+        self.next_text = Some(Vec::new());
+    }
+
+    /// A citation of the block of text, as it has to be sent back.
+    pub fn cite(&mut self, raw: &Value) {
+        match (&mut self.next_text, self.response.parts.last_mut()) {
+            (Some(citations), _) | (None, Some(Part::Text { citations, .. })) => citations.push(raw.clone()),
+            (None, _) => {}
+        }
     }
 
     /// A piece of thinking.
@@ -251,7 +271,11 @@ impl Assembly {
         self.meta(&response.id, &response.model);
         for part in &response.parts {
             match part {
-                Part::Text { text, .. } => self.text(text),
+                Part::Text { text, citations, .. } => {
+                    self.text_block();
+                    self.text(text);
+                    citations.iter().for_each(|raw| self.cite(raw));
+                }
                 Part::Thinking { text, signature } => {
                     self.thinking(text);
                     self.signature(signature.as_deref().unwrap_or(""));

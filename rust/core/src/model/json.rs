@@ -139,7 +139,8 @@ fn part_from_json(value: &Value) -> Result<Part, Error> {
     let inner = |key: &str| object.get(key).and_then(Value::as_object);
     match text_of(object, "type").unwrap_or_default() {
         "text" | "input_text" | "output_text" => {
-            Ok(Part::Text { text: string_of(object, "text"), cache: cache_of(object) })
+            let citations = object.get("citations").and_then(Value::as_array).cloned().unwrap_or_default();
+            Ok(Part::Text { text: string_of(object, "text"), cache: cache_of(object), citations })
         }
         "image_url" => {
             let url =
@@ -240,7 +241,7 @@ pub fn message_to_json(message: &Message) -> JsonObject {
             object.insert("is_error".into(), true.into());
         }
         let content = match content.as_slice() {
-            [Part::Text { text, cache: None }] if !message.as_parts => text.as_str().into(),
+            [Part::Text { text, cache: None, .. }] if !message.as_parts => text.as_str().into(),
             parts => parts_to_json(parts),
         };
         object.insert("content".into(), content);
@@ -253,14 +254,16 @@ pub fn message_to_json(message: &Message) -> JsonObject {
 }
 
 /// Writes a message in OpenAI's fields: `reasoning_content`, a text as `content`, `refusal`, `tool_calls`. Says whether that
-/// is possible: they have one order, and no place for signatures and marks.
+/// is possible: they have one order, and no place for signatures, marks and citations.
 fn write_fields(message: &Message, object: &mut JsonObject) -> bool {
     let mut rest = message.content.as_slice();
     let (mut thinking, mut content, mut refusal) = (None, Value::Null, None);
     if let [Part::Thinking { text, signature: None }, after @ ..] = rest {
         (thinking, rest) = (Some(text.as_str()), after);
     }
-    if let [Part::Text { text, cache: None }, after @ ..] = rest {
+    if let [Part::Text { text, cache: None, citations }, after @ ..] = rest
+        && citations.is_empty()
+    {
         (content, rest) = (text.as_str().into(), after);
     }
     if let [Part::Refusal { text }, after @ ..] = rest {
@@ -317,8 +320,9 @@ pub fn media_to_url(media: &Media) -> String {
 /// A content part in its JSON form.
 pub fn part_to_json(part: &Part) -> Value {
     let mut value = match part {
-        Part::Text { text, cache } => {
-            let mut value = json!({"type": "text", "text": text});
+        Part::Text { text, cache, citations } => {
+            let citations = (!citations.is_empty()).then_some(citations);
+            let mut value = json!({"type": "text", "text": text, "citations": citations});
             if let (Some(cache), Some(object)) = (cache, value.as_object_mut()) {
                 object.insert("cache_control".into(), cache_to_json(cache));
             }

@@ -92,6 +92,8 @@ pub enum Part {
         text: String,
         /// Whether the prompt may be cached up to here.
         cache: Option<CacheControl>,
+        /// What the text rests on, as the provider said it of its own answer; sent back untouched (Anthropic).
+        citations: Vec<Value>,
     },
     /// A picture.
     Image {
@@ -149,7 +151,7 @@ pub enum Part {
 impl Part {
     /// A text part with no cache mark.
     pub fn text(text: impl Into<String>) -> Self {
-        Self::Text { text: text.into(), cache: None }
+        Self::Text { text: text.into(), cache: None, citations: Vec::new() }
     }
 }
 
@@ -177,7 +179,8 @@ impl Message {
     /// Marks content that is no plain text as parts, which it is in JSON: a message is equal to itself read back.
     #[must_use]
     pub fn normal(mut self) -> Self {
-        let is_text = |parts: &[Part]| matches!(parts, [Part::Text { cache: None, .. }]);
+        let is_text =
+            |parts: &[Part]| matches!(parts, [Part::Text { cache: None, citations, .. }] if citations.is_empty());
         self.as_parts |= match self.content.as_slice() {
             [Part::ToolResult { content, .. }] if self.role == Role::Tool => !is_text(content),
             parts => !is_text(parts),
@@ -188,7 +191,11 @@ impl Message {
     /// The text if the message is one plain text and nothing else.
     pub fn as_plain_text(&self) -> Option<&str> {
         match self.content.as_slice() {
-            [Part::Text { text, cache: None }] if !self.as_parts && self.cache.is_none() => Some(text),
+            [Part::Text { text, cache: None, citations }]
+                if citations.is_empty() && !self.as_parts && self.cache.is_none() =>
+            {
+                Some(text)
+            }
             _ => None,
         }
     }

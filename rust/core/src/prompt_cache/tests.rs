@@ -72,7 +72,7 @@ fn marks_that_are_there_count() {
         own[at].cache = five();
     }
     assert_eq!(applied(&PromptCache::default(), request(own.clone(), 1)), ["0", "1", "2", "3"]);
-    own[4].content = vec![Part::Text { text: "x".into(), cache: five() }];
+    own[4].content = vec![Part::Text { text: "x".into(), cache: five(), citations: Vec::new() }];
     assert_eq!(applied(&PromptCache::default(), request(own, 1)), ["1", "2", "3"], "no room");
     let mut twice = request(talk(), 1);
     PromptCache::default().apply(&mut twice);

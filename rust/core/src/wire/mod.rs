@@ -13,6 +13,7 @@ pub mod ollama;
 pub mod openai;
 pub mod status;
 pub mod template;
+mod too_long;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};

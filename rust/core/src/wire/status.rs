@@ -19,6 +19,8 @@ pub struct StatusError {
     pub param: Option<String>,
     /// How long to wait, where the body says it.
     pub retry_after: Option<Duration>,
+    /// Whether the message says that the prompt is too long, in words that the format's servers are known to use.
+    pub too_long: bool,
 }
 
 /// Codes and types that mean "no money or quota left": waiting a minute does not help, so a 429 of these is not retried.
@@ -34,16 +36,21 @@ const SPENT: [&str; 8] = [
 ];
 
 /// Codes that mean "the prompt is too long".
-const TOO_LONG: [&str; 5] = [
+const TOO_LONG: [&str; 4] = [
     "context_length_exceeded",
-    "string_above_max_length",
     "model_context_window_exceeded",
     "exceed_context_size_error", // llama.cpp
     "too_many_prompt_tokens",    // Perplexity
 ];
 
+/// OpenAI's code for a text of too many characters. It means the prompt where it names one of these fields: a `user` of
+/// more than 64 is a mistake of another kind.
+const LONG_STRING: &str = "string_above_max_length";
+const PROMPT: [&str; 4] = ["messages", "input", "instructions", "prompt"];
+
 impl StatusError {
-    /// The error's kind, from status, code and type; never from the text of the message.
+    /// The error's kind, from status, code and type; never from the text of the message, but for what
+    /// [`too_long`](super::too_long) knows.
     pub fn kind(&self, status: u16) -> ErrorKind {
         let named = |names: &[&str]| {
             [&self.code, &self.error_type].into_iter().flatten().any(|given| names.contains(&given.as_str()))
@@ -52,7 +59,8 @@ impl StatusError {
             return ErrorKind::Overloaded;
         }
         match status {
-            400 | 413 | 422 if named(&TOO_LONG) => ErrorKind::ContextLength,
+            400 | 413 | 422 if self.too_long || named(&TOO_LONG) => ErrorKind::ContextLength,
+            400 if named(&[LONG_STRING]) && self.is_of_the_prompt() => ErrorKind::ContextLength,
             402 => ErrorKind::Quota,
             403 | 429 if named(&SPENT) => ErrorKind::Quota,
             // Gemini answers a wrong key with 400 INVALID_ARGUMENT and the reason API_KEY_INVALID.
@@ -68,6 +76,12 @@ impl StatusError {
             500..=599 => ErrorKind::Server,
             _ => ErrorKind::Api,
         }
+    }
+
+    /// Whether it complains of a part of the prompt.
+    fn is_of_the_prompt(&self) -> bool {
+        let field = self.param.as_deref().and_then(|param| param.split(['.', '[']).next());
+        field.is_some_and(|field| PROMPT.contains(&field))
     }
 
     /// The error for an answer of this status. 408 is worth another try, and so is whatever its kind says.
@@ -297,6 +311,16 @@ mod tests {
         let spent = StatusError { code: Some("insufficient_quota".into()), ..Default::default() };
         let error = spent.into_error("openai", 429);
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::Quota, false));
+        for (param, kind) in [
+            (Some("messages[1].content"), ErrorKind::ContextLength),
+            (Some("input"), ErrorKind::ContextLength),
+            (Some("user"), ErrorKind::InvalidRequest),
+            (None, ErrorKind::InvalidRequest),
+        ] {
+            let code = Some(LONG_STRING.to_owned());
+            let long = StatusError { code, param: param.map(str::to_owned), ..Default::default() };
+            assert_eq!(long.kind(400), kind, "{param:?}");
+        }
         let busy = StatusError { message: "context length service down".into(), ..Default::default() };
         assert_eq!(busy.kind(503), ErrorKind::Overloaded);
         assert!(StatusError::default().into_error("openai", 408).retryable());

@@ -185,8 +185,10 @@ fn open<'a>(answer: &mut Assembly, index: u64, raw: &'a RawValue) -> Result<Open
     match &*block.kind {
         "text" => {
             let start = if block.citations.is_some() { answer.so_far().text_chars() } else { 0 };
+            answer.text_block();
             answer.text(&block.text);
             for raw in block.citations.iter().flatten() {
+                answer.cite(raw);
                 answer.citation(Citation::read(raw, start, answer.so_far().text_chars()));
             }
         }
@@ -362,6 +364,7 @@ impl Stream {
         if let Some(raw) = &delta.citation {
             let end = answer.so_far().text_chars();
             let start = *self.cited_from.get_or_insert(self.block_start.min(end));
+            answer.cite(raw);
             answer.citation(Citation::read(raw, start, end));
         }
         if !delta.signature.is_empty() {

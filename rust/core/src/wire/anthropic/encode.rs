@@ -81,7 +81,7 @@ fn prompt(body: &mut ObjectWriter<'_>, request: &ChatRequest, form: &Form<'_>) -
         request.messages.iter().filter(|message| message.role.is_system()).flat_map(|m| marked(m)).collect();
     match system.as_slice() {
         [] => {}
-        [(Part::Text { text, cache: None }, None)] => body.field("system", text),
+        [(Part::Text { text, cache: None, .. }, None)] => body.field("system", text),
         parts => body.array("system", parts.iter().copied(), marked_block)?,
     }
     let turns = turns(&request.messages);
@@ -317,9 +317,12 @@ fn block(out: &mut Vec<u8>, part: &Part, mark: Option<&CacheControl>) -> Result<
     let mut body = ObjectWriter::new(out);
     let mut mark = mark;
     match part {
-        Part::Text { text, cache } => {
+        Part::Text { text, cache, citations } => {
             body.field("type", "text");
             body.field("text", text);
+            if !citations.is_empty() {
+                body.field("citations", citations);
+            }
             mark = mark.or(cache.as_ref());
         }
         Part::Refusal { text } => {
@@ -356,7 +359,7 @@ fn block(out: &mut Vec<u8>, part: &Part, mark: Option<&CacheControl>) -> Result<
             body.field("tool_use_id", id);
             match content.as_slice() {
                 [] => {}
-                [Part::Text { text, cache: None }] => body.field("content", text),
+                [Part::Text { text, cache: None, .. }] => body.field("content", text),
                 parts => {
                     body.array("content", parts.iter().filter(is_sent), |out, part| block(out, part, None))?;
                 }

@@ -20,6 +20,7 @@ use super::{
     Ask, EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire, body,
     lenient::{error_message, text_at},
     status::StatusError,
+    too_long,
 };
 use crate::{
     error::Error,
@@ -127,6 +128,7 @@ fn error(body: &[u8], status: Option<u16>) -> Error {
         error_type,
         ..StatusError::default()
     }
+    .read_by(&too_long::ANTHROPIC)
     .into_error(NAME, status)
     .with_request_id(text_at(&value, "/request_id"))
 }

@@ -192,7 +192,14 @@ fn all_system_messages_are_kept_in_order() {
     assert_eq!(one["system"], "a");
     let marked = parts(
         Role::Developer,
-        vec![Part::Text { text: "b".into(), cache: Some(CacheControl { ttl: Some("1h".into()) }) }, Part::text("")],
+        vec![
+            Part::Text {
+                text: "b".into(),
+                cache: Some(CacheControl { ttl: Some("1h".into()) }),
+                citations: Vec::new(),
+            },
+            Part::text(""),
+        ],
     );
     let several = sent(vec![system(Role::System, "a"), Message::text(Role::User, "u"), marked]);
     let mark = json!({"type": "ephemeral", "ttl": "1h"});

@@ -32,8 +32,11 @@ pub(super) fn plan<'a>(model: &str, options: &'a Options) -> Result<Thinking<'a>
     let no_thinking = || unsupported(NAME, "reasoning", &format!("{model} does not think; leave it out"));
     Ok(match &options.reasoning {
         None => Thinking::Unsaid,
-        Some(Reasoning::Budget(0)) => Thinking::Off,
-        Some(Reasoning::Effort(name)) if name == "none" => Thinking::Off,
+        Some(reasoning) if is_off(reasoning) && traits.off => Thinking::Off,
+        Some(reasoning) if is_off(reasoning) => {
+            let instead = format!("{model} always thinks; the nearest is reasoning=\"low\"");
+            return Err(unsupported(NAME, "reasoning=false", &instead));
+        }
         Some(Reasoning::Budget(tokens)) if traits.budget => {
             if let Some(most) = options.max_tokens.filter(|most| most <= tokens) {
                 let message = format!(
@@ -74,6 +77,14 @@ pub(super) fn plan<'a>(model: &str, options: &'a Options) -> Result<Thinking<'a>
         }
         Some(_) => return Err(no_thinking()),
     })
+}
+
+fn is_off(reasoning: &Reasoning) -> bool {
+    match reasoning {
+        Reasoning::Budget(tokens) => *tokens == 0,
+        Reasoning::Effort(name) => name == "none",
+        Reasoning::On => false,
+    }
 }
 
 impl Thinking<'_> {
@@ -140,6 +151,14 @@ mod tests {
         assert_eq!(planned("claude-haiku-4-5", Reasoning::On, None), budget(8_192, None));
         assert!(planned("claude-3-5-haiku-latest", Reasoning::On, None).unwrap_err().contains("does not think"));
         assert_eq!(effort("claude-3-7-sonnet-latest", "none"), Ok("Off".to_owned()));
+        assert_eq!(effort("claude-opus-5", "none"), Ok("Off".to_owned()));
+        for model in ["claude-fable-5", "claude-opus-5-5", "claude-sonnet-5-5", "claude-mythos-preview"] {
+            for off in [Reasoning::Effort("none".into()), Reasoning::Budget(0)] {
+                let refused = planned(model, off, None).unwrap_err();
+                assert!(refused.contains("always thinks; the nearest is reasoning=\"low\""), "{refused}");
+            }
+            assert_eq!(effort(model, "low"), adaptive(Some("low"), true));
+        }
         assert!(effort("claude-3-5-haiku-latest", "low").unwrap_err().contains("does not think"));
         assert!(effort("claude-sonnet-4-6", "minimal").unwrap_err().contains("nearest is reasoning=\"low\""));
         assert!(effort("claude-haiku-4-5", "huge").unwrap_err().contains("reasoning=\"huge\""));

@@ -18,6 +18,7 @@ use super::{
     Ask, EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire,
     lenient::{error_message, text_at},
     status::{StatusError, parse_go_duration},
+    too_long,
 };
 use crate::{
     error::Error,
@@ -129,6 +130,8 @@ fn error(body: &[u8], status: Option<u16>) -> Error {
             .and_then(|detail| text_at(detail, "/retryDelay"))
             .and_then(|delay| parse_go_duration(&delay))
             .filter(|wait| !wait.is_zero()),
+        too_long: false,
     }
+    .read_by(&too_long::GEMINI)
     .into_error(NAME, status.or(code.filter(|code| *code >= 400)).unwrap_or(500))
 }

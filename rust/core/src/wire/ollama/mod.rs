@@ -12,7 +12,9 @@ mod tests;
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::{Ask, EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire, lenient::error_message, status::StatusError};
+use super::{
+    Ask, EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire, lenient::error_message, status::StatusError, too_long,
+};
 use crate::{
     error::Error,
     model::{ChatRequest, EmbedRequest, Embeddings, Response},
@@ -80,5 +82,5 @@ fn error(body: &[u8], status: Option<u16>) -> Error {
     let named = value.get("status").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
     let message = error_message(&value, &["/error", "/error/message"], body);
     let status = status.or(named.filter(|code| *code >= 400)).unwrap_or(500);
-    StatusError { message, ..StatusError::default() }.into_error(NAME, status)
+    StatusError { message, ..StatusError::default() }.read_by(&too_long::OLLAMA).into_error(NAME, status)
 }

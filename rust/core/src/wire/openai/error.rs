@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::raw::Raw;
 use crate::{
     error::{Error, excerpt},
-    wire::{body::malformed, status::StatusError},
+    wire::{body::malformed, status::StatusError, too_long},
 };
 
 /// Statuses for the codes and types of errors that come inside an answer of status 200, where no number says it.
@@ -32,7 +32,7 @@ pub(super) fn of_status(provider: &'static str, status: u16, body: &[u8]) -> Err
         .as_ref()
         .and_then(body_error)
         .unwrap_or_else(|| StatusError { message: excerpt(body), ..StatusError::default() });
-    said.into_error(provider, status)
+    said.read_by(&too_long::OPENAI).into_error(provider, status)
 }
 
 /// What stands in the first event of a body that is framed like a stream, as gateways send it that had begun with one.
@@ -48,7 +48,7 @@ pub(super) fn inside(provider: &'static str, error: &[u8]) -> Error {
     let said = parsed.as_ref().and_then(|value| body_error(value).or_else(|| plain_error(value)));
     let said = said.unwrap_or_else(|| StatusError { message: excerpt(error), ..StatusError::default() });
     let status = implied_status(&said);
-    said.into_error(provider, status)
+    said.read_by(&too_long::OPENAI).into_error(provider, status)
 }
 
 /// The error for a body or frame of status 200 that is no answer: the error it carries, if it is an error body.
@@ -110,7 +110,7 @@ fn plain_error(error: &Value) -> Option<StatusError> {
         code: text_of(fields.get("code")),
         error_type: text_of(fields.get("type")),
         param: text_of(fields.get("param")),
-        retry_after: None,
+        ..StatusError::default()
     })
 }
 

@@ -108,7 +108,7 @@ fn write_content(
     let place = parts.iter().rposition(|part| matches!(part, Part::Text { .. }));
     match parts {
         [] => item.field("content", ""),
-        [Part::Text { text, cache }] if !as_parts && mark.is_none() && (cache.is_none() || !wire.cache_marks) => {
+        [Part::Text { text, cache, .. }] if !as_parts && mark.is_none() && (cache.is_none() || !wire.cache_marks) => {
             item.field("content", text);
         }
         parts => item.array("content", parts.iter().enumerate(), |out, (n, part)| {
@@ -210,7 +210,7 @@ fn write_part(wire: &OpenAi, out: &mut Vec<u8>, part: &Part, mark: Option<&Cache
     let refuse = |what: &str| Err(Error::invalid(format!("{} takes no {what}", wire.name)).with_provider(wire.name));
     let mut item = ObjectWriter::new(out);
     match part {
-        Part::Text { text, cache } => {
+        Part::Text { text, cache, .. } => {
             item.field("type", "text");
             item.field("text", text);
             if let Some(cache) = mark.or(cache.as_ref()).filter(|_| wire.cache_marks) {
@@ -453,6 +453,7 @@ mod tests {
         let marked = |ttl: Option<&str>| Part::Text {
             text: "long".to_owned(),
             cache: Some(CacheControl { ttl: ttl.map(str::to_owned) }),
+            citations: Vec::new(),
         };
         let messages = || {
             let system = Message { as_parts: false, ..parts(Role::System, vec![marked(None)]) };

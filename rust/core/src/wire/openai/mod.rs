@@ -61,7 +61,7 @@ pub struct OpenAi {
     pub cache_marks: bool,
     /// What one embedding request may hold; `None` if the server has no embeddings.
     pub embed_limits: Option<EmbedLimits>,
-    /// Which files the server takes; `None` leaves it to the server.
+    /// Which files the server takes, where it says so; `None` leaves it to the server.
     pub media: Option<MediaLimits>,
     /// How the key is sent.
     pub key_header: KeyHeader,
@@ -107,6 +107,15 @@ impl OpenAi {
         dimensions_field: "dimensions",
         task_field: None,
     };
+
+    /// OpenAI at this address, or whoever else is there and speaks its format: OpenAI's limits for files are its own, and
+    /// hold nowhere else.
+    pub fn at(base_url: &str) -> Self {
+        let host = base_url.split("://").nth(1).and_then(|rest| rest.split(['/', ':', '?']).next()).unwrap_or("");
+        // Regions have hosts of their own: `eu.api.openai.com`.
+        let own = host == "api.openai.com" || host.ends_with(".api.openai.com");
+        Self { media: Self::OPENAI.media.filter(|_| own), ..Self::OPENAI }
+    }
 
     /// The path of an endpoint, below the deployment where the server wants it so.
     fn path(&self, model: &str, endpoint: &str) -> String {
@@ -179,5 +188,22 @@ impl Wire for OpenAi {
 
     fn decode_error(&self, status: u16, _headers: &HeaderMap, body: &[u8]) -> Error {
         error::of_status(self.name, status, body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_for_files_are_openais_own() {
+        for own in ["https://api.openai.com/v1", "https://eu.api.openai.com", "https://api.openai.com:443/v1?x=1"] {
+            assert_eq!(OpenAi::at(own), OpenAi::OPENAI, "{own}");
+        }
+        for other in
+            ["http://localhost:8000/v1", "https://api.openai.com.example/v1", "https://myapi.openai.company", ""]
+        {
+            assert_eq!(OpenAi::at(other), OpenAi { media: None, ..OpenAi::OPENAI }, "{other}");
+        }
     }
 }

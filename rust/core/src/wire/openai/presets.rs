@@ -49,6 +49,7 @@ const LOCAL: OpenAi = OpenAi {
 /// Azure's deployments have names of the customer's own, which do not tell the model; it takes this field for all.
 const AZURE: OpenAi = OpenAi {
     name: "azure",
+    media: None,
     max_tokens_field: MaxTokensField::MaxCompletionTokens,
     key_header: KeyHeader { name: "api-key", prefix: "" },
     ..OpenAi::OPENAI
