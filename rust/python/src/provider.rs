@@ -13,7 +13,7 @@ use edgequake_core::{
     limiter::Limiter,
     model::{ChatRequest, EmbedRequest, Embeddings as CoreEmbeddings, Message, Response, Role},
     runtime::{generation, is_current},
-    wire::{self, Ask, Wire, models},
+    wire::{self, Ask, models},
 };
 use pyo3::{
     IntoPyObjectExt, intern,
