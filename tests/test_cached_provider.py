@@ -646,8 +646,10 @@ def test_a_forked_child_hits_and_asks_by_itself():
         threading.Timer(0, lambda: eventually(lambda: len(server.requests) >= 3) and release.set()).start()
         out = run(
             """
-            import os, sys, threading
+            import os, sys, threading, warnings
             from edgequake_llm import CachedProvider, LLMCache, OpenAIProvider
+
+            warnings.simplefilter("ignore")  # of forking with threads there, which is the point
             provider = CachedProvider(OpenAIProvider("key", model="m", base_url=sys.argv[1], retry=0), LLMCache())
             provider.sync.complete("known")
             # In the air while the process forks: the child must not wait for it.
