@@ -14,7 +14,7 @@ import re
 
 import pytest
 
-from support.pages import anchor, examples, headings, run_example
+from support.pages import anchor, checking_print, examples, headings, run_example
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -27,7 +27,7 @@ def test_examples_run(path, world):
         assert found
 
     async def page():
-        names = {"__name__": "__main__", "__file__": str(path)}
+        names = {"__name__": "__main__", "__file__": str(path), "print": checking_print(path.read_text(), [])}
         for line, code, skip in found:
             if skip is None:
                 await run_example(path.relative_to(ROOT), line, code, names)
@@ -35,6 +35,15 @@ def test_examples_run(path, world):
     asyncio.run(page())
     asks = any("Provider(" in code for _, code, skip in found if skip is None)
     assert world.stats().requests or not asks
+
+
+def test_what_examples_say_that_they_print_is_compared():
+    page = "# Page\n\n```python\nprint(True, 1.5)  # True 1.5\nprint(3)  # 3: so many\nprint(4)  # some number\nprint(5)  # 6\n```\n"
+    [(line, code, _)] = examples(page)
+    told = []
+    with pytest.raises(AssertionError, match="line 7"):
+        asyncio.run(run_example("page.md", line, code, {"print": checking_print(page, told)}))
+    assert told == [4, 5]
 
 
 def test_what_is_no_example_is_not_run_and_what_is_one_is():
