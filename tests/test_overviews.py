@@ -23,6 +23,7 @@ DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
 TOOLS = table((DOCS / "tools.md").read_text(), "On the wire")
 FORMS = table((DOCS / "structured-output.md").read_text(), "On the wire")
 WHO = table((DOCS / "attribution.md").read_text(), "Who a request is for")
+ROLES = table((DOCS / "conversations.md").read_text(), "Conversations")
 REASONING = table((DOCS / "content-parts.md").read_text(), "Reasoning")
 
 TOOL = {"name": "now"}
@@ -188,3 +189,48 @@ def test_who_a_request_is_for(row, column, option):
         for name in code(says)[0].split("."):
             place = place.get("metadata", place)[name] if name == "user_id" else place[name]
         assert place in ("u1", {"user_id": "u1"})
+
+
+TALK = [
+    {"role": "system", "content": "in system"},
+    {"role": "developer", "content": "in developer"},
+    {"role": "user", "content": "in user", "name": "ann"},
+    {"role": "assistant", "content": "in assistant", "tool_calls": [{"id": "a", "function": {"name": "now"}}]},
+    {"role": "tool", "tool_call_id": "a", "content": "in tool"},
+]
+
+
+def holding(value, text):
+    """The objects around a text in JSON, the innermost last."""
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            found = holding(inner, text)
+            if found is not None:
+                return [value, *found] if isinstance(value, dict) else found
+        return None
+    return [] if value == text else None
+
+
+@pytest.mark.parametrize("row", ROLES, ids=lambda row: row["role"])
+@pytest.mark.parametrize("column", ["OpenAI (chat)", "OpenAI (Responses)", "Anthropic", "Gemini", "Ollama"])
+def test_roles(row, column):
+    assert [row["role"] for row in ROLES] == [f"`{message['role']}`" for message in TALK]
+    [llm] = PROVIDERS[column]
+    body = json.loads(sent(llm, TALK))
+    around = holding(body, f"in {code(row['role'])[0]}")
+    says = code(row[column])
+    if row[column].startswith("the field"):
+        assert holding(body[says[0]], f"in {code(row['role'])[0]}") is not None
+        return
+    kinds = {value for one in around for key, value in one.items() if key in {"role", "type"}}
+    kinds |= {"functionResponse"} if any("functionResponse" in one for one in around) else set()
+    assert set(says) <= kinds
+    if row["role"] == "`user`":
+        assert any(one.get("name") == "ann" for one in around) == (column == "OpenAI (chat)")
+
+
+def test_system_messages_keep_their_order():
+    for llms in PROVIDERS.values():
+        body = sent(llms[0], TALK[:3], system="in front")
+        places = [body.index(text) for text in ("in front", "in system", "in developer", "in user")]
+        assert places == sorted(places)
