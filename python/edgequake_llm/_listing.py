@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgequake_llm.directory import ListedModel
     from edgequake_llm.providers import Provider
 
-COLUMNS = ("provider", "model", "context", "in / M tokens", "out / M tokens")
+COLUMNS = ("provider", "model", "context", "max output", "in / M tokens", "out / M tokens")
 
 
 def listed(
@@ -50,6 +50,7 @@ def _row(model: ListedModel) -> tuple[str, ...]:
         model.provider,
         f"{model.id} (deprecated)" if model.deprecated else model.id,
         NOTHING if model.context_window is None else f"{model.context_window:,}",
+        NOTHING if model.max_output_tokens is None else f"{model.max_output_tokens:,}",
         NOTHING if prices is None else dollars(prices.input),
         NOTHING if prices is None else dollars(prices.output),
     )

@@ -96,8 +96,8 @@ def _add_models(commands: Subparsers) -> None:
     models = commands.add_parser(
         "models",
         help="list the models that providers have, with context and prices",
-        description="Lists the models that providers have, with the longest prompt in tokens and the prices of a "
-        "million tokens in US dollars, as far as either is known.",
+        description="Lists the models that providers have, with the longest prompt and answer in tokens, and the "
+        "prices of a million tokens in US dollars, as far as they are known.",
     )
     models.add_argument(
         "providers",
