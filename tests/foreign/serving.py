@@ -22,10 +22,12 @@ START = 180.0
 
 
 def environment(name: str) -> Path:
-    """The environment that this server is installed in; the test is skipped where it is not."""
+    """Find the commands that a server or a client is installed with; the test's module is skipped without them."""
     directory = Path(os.environ.get("EDGEQUAKE_FOREIGN", "/nowhere")) / name
     if not (directory / "bin" / "python").exists():
-        pytest.skip(f"{name} is not installed here; tests/foreign/run {name} installs it and runs this")
+        pytest.skip(
+            f"{name} is not installed here; tests/foreign/run {name} installs it and runs this", allow_module_level=True
+        )
     return directory / "bin"
 
 

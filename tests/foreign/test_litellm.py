@@ -24,6 +24,7 @@ from edgequake_llm import (
     TextDelta,
 )
 
+COMMANDS = environment("litellm")
 KEY = "sk-a-key-of-its-own"
 SENTENCE = "Once upon a time there stood some café by the sea."
 CALL = {"id": "call_7", "type": "function", "function": {"name": "book", "arguments": '{"rooms": 2}'}}
@@ -52,7 +53,6 @@ def upstream():
 
 @pytest.fixture(scope="module")
 def address(upstream, tmp_path_factory):
-    commands = environment("litellm")
     directory, port = tmp_path_factory.mktemp("litellm"), free_port()
     models = {name: {"model": f"openai/{name}", "api_key": "none", **settings} for name, settings in MOCKS.items()}
     models |= {
@@ -67,7 +67,7 @@ def address(upstream, tmp_path_factory):
         "general_settings": {"master_key": KEY},
     }
     (directory / "config.yaml").write_text(json.dumps(config))  # JSON is YAML.
-    command = [commands / "litellm", "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port)]
+    command = [COMMANDS / "litellm", "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port)]
     # Its list of prices would come from the network, and what it is used for would go there.
     quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "NO_PROXY": "127.0.0.1"}
     url = f"http://127.0.0.1:{port}"

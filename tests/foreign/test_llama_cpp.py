@@ -25,16 +25,16 @@ from edgequake_llm import (
     TextDelta,
 )
 
+PYTHON = environment("llama_cpp") / "python"
 KEY = "a-key-of-its-own"
 
 
 @pytest.fixture(scope="module")
 def base_url(tmp_path_factory):
-    python = environment("llama_cpp") / "python"
     directory = tmp_path_factory.mktemp("llama_cpp")
     model, port = directory / "tiny.gguf", free_port()
     maker = Path(__file__).with_name("tiny_model.py")
-    subprocess.run([python, maker, model], check=True)
+    subprocess.run([PYTHON, maker, model], check=True)
     shared = {"model": str(model), "n_ctx": 512, "n_threads": 1, "chat_format": "chatml", "verbose": False}
     models = [
         {**shared, "model_alias": "tiny"},
@@ -42,7 +42,7 @@ def base_url(tmp_path_factory):
     ]
     config = directory / "config.json"
     config.write_text(json.dumps({"host": "127.0.0.1", "port": port, "api_key": KEY, "models": models}))
-    command = [python, "-m", "llama_cpp.server", "--config_file", config]
+    command = [PYTHON, "-m", "llama_cpp.server", "--config_file", config]
     with serve(command, f"http://127.0.0.1:{port}/v1", directory / "log") as url:
         yield url
 

@@ -60,13 +60,27 @@ impl Ask<'_> {
 fn declarations(tool: &Value) -> Vec<(String, Value)> {
     let one = |tool: &Value| {
         let name = tool.get("name")?.as_str()?.to_owned();
-        let schema = ["parameters", "parametersJsonSchema", "input_schema"].iter().find_map(|key| tool.get(key));
+        let schema = ["parameters", "parametersJsonSchema", "input_schema"].iter().find_map(|key| field(tool, key));
         Some((name, schema.cloned().unwrap_or(Value::Null)))
     };
-    match tool.get("functionDeclarations").and_then(Value::as_array) {
+    match field(tool, "functionDeclarations").and_then(Value::as_array) {
         Some(list) => list.iter().filter_map(one).collect(),
         None => one(tool.get("function").unwrap_or(tool)).into_iter().collect(),
     }
+}
+
+/// A field of Gemini's in either of its spellings: its API takes both, and its own clients mix them.
+pub(super) fn field<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
+    object.get(name).or_else(|| {
+        let mut other = String::with_capacity(name.len() + 4);
+        for letter in name.chars() {
+            if letter.is_ascii_uppercase() {
+                other.push('_');
+            }
+            other.push(letter.to_ascii_lowercase());
+        }
+        object.get(&other)
+    })
 }
 
 /// Reads a request, or says what is wrong with it as a provider would.
@@ -194,7 +208,7 @@ pub(super) fn choice(given: &Value) -> ToolChoice {
     }
 }
 
-/// Gemini's fields have two spellings; its API takes either.
+/// Gemini's fields have two spellings, as [`field`] knows.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Generate<'a> {
@@ -226,9 +240,9 @@ struct GenerationConfig {
 }
 
 fn generate(body: Generate<'_>) -> Result<Ask<'_>, String> {
-    let calling = body.tool_config.as_ref().and_then(|config| config.get("functionCallingConfig"));
+    let calling = body.tool_config.as_ref().and_then(|config| field(config, "functionCallingConfig"));
     let forced = calling.and_then(|calling| calling.get("mode")).is_some_and(|mode| mode == "ANY");
-    let name = calling.and_then(|calling| calling.get("allowedFunctionNames")?.get(0)?.as_str());
+    let name = calling.and_then(|calling| field(calling, "allowedFunctionNames")?.get(0)?.as_str());
     let tool_choice = match (forced, name) {
         (false, _) => ToolChoice::Free,
         (true, None) => ToolChoice::Any,
@@ -236,7 +250,7 @@ fn generate(body: Generate<'_>) -> Result<Ask<'_>, String> {
     };
     let config = body.generation_config;
     let thinking = config.as_ref().and_then(|config| config.thinking_config.as_ref());
-    let thinks = thinking.is_some_and(|thinking| thinking.get("includeThoughts") == Some(&Value::Bool(true)));
+    let thinks = thinking.is_some_and(|thinking| field(thinking, "includeThoughts") == Some(&Value::Bool(true)));
     history::check_gemini(body.contents.get(), thinks)?;
     let max_tokens = config.as_ref().and_then(|config| config.max_output_tokens);
     let schema = config.filter(|config| config.response_mime_type.as_deref() == Some("application/json"));
@@ -296,6 +310,7 @@ struct EmbedBatch {
 #[serde(rename_all = "camelCase")]
 struct EmbedContent {
     content: Content,
+    #[serde(alias = "output_dimensionality")]
     output_dimensionality: Option<usize>,
 }
 
@@ -394,13 +409,29 @@ mod tests {
     #[test]
     fn gemini_takes_either_spelling() {
         let generate = Operation::Generate { model: "m".into(), stream: false, sse: false };
-        for (config, limit, form) in [
-            ("generationConfig", "maxOutputTokens", "responseMimeType"),
-            ("generation_config", "max_output_tokens", "response_mime_type"),
-        ] {
-            let body = json!({"contents": [], config: {limit: 3, form: "application/json"}});
-            let found = asked(Dialect::Gemini, &generate, &body, |ask| (ask.max_tokens, ask.schema.is_some()));
-            assert_eq!(found, (Some(3), true), "{body}");
+        let other = |name: &str| {
+            let snake =
+                name.chars().flat_map(|c| if c.is_uppercase() { vec!['_', c.to_ascii_lowercase()] } else { vec![c] });
+            snake.collect::<String>()
+        };
+        for spell in [|name: &str| name.to_owned(), other] {
+            let body = json!({
+                "contents": [],
+                spell("generationConfig"): {
+                    spell("maxOutputTokens"): 3,
+                    spell("responseMimeType"): "application/json",
+                    spell("thinkingConfig"): {spell("includeThoughts"): true},
+                },
+                "tools": [{spell("functionDeclarations"): [{"name": "f", spell("parametersJsonSchema"): {"type": "object"}}]}],
+                spell("toolConfig"): {
+                    spell("functionCallingConfig"): {"mode": "ANY", spell("allowedFunctionNames"): ["f"]},
+                },
+            });
+            asked(Dialect::Gemini, &generate, &body, |ask| {
+                assert_eq!((ask.max_tokens, ask.schema.is_some(), ask.thinks), (Some(3), true, true), "{body}");
+                assert_eq!(ask.tool(None), Some(("f".to_owned(), json!({"type": "object"}))));
+                assert_eq!(ask.tool_choice, ToolChoice::Named("f".to_owned()));
+            });
         }
     }
 

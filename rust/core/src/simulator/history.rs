@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::ask::field;
+
 /// What the simulator's signatures begin with.
 const PREFIX: &str = "c2ln";
 
@@ -17,11 +19,11 @@ pub(crate) fn is_forged(given: &str, thought: &str) -> bool {
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
+    field(value, key).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    field(value, key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// Anthropic refuses thinking that was changed, and a tool result whose call has lost the thinking before it.
@@ -59,12 +61,12 @@ pub(crate) fn check_anthropic(messages: &str, thinks: bool) -> Result<(), String
 
 /// Gemini wants the signature of the first call of each step back.
 pub(crate) fn check_gemini(contents: &str, thinks: bool) -> Result<(), String> {
-    if !thinks || !contents.contains("\"functionResponse\"") {
+    if !thinks || !(contents.contains("\"functionResponse\"") || contents.contains("\"function_response\"")) {
         return Ok(());
     }
     let contents: Vec<Value> = serde_json::from_str(contents).unwrap_or_default();
     for (n, content) in contents.iter().enumerate().filter(|(_, content)| text(content, "role") == "model") {
-        let first = list(content, "parts").iter().find(|part| part.get("functionCall").is_some());
+        let first = list(content, "parts").iter().find(|part| field(part, "functionCall").is_some());
         if first.is_some_and(|part| text(part, "thoughtSignature").is_empty()) {
             return Err(format!(
                 "Function call is missing a thought_signature in functionCall parts. Please refer to contents[{n}]"
@@ -118,6 +120,9 @@ mod tests {
         let call = json!({"functionCall": {"name": "f", "args": {}}});
         assert!(check_gemini(&of(call.clone()), true).unwrap_err().contains("missing a thought_signature"));
         assert_eq!(check_gemini(&of(call.clone()), false), Ok(()));
+        let other =
+            of(call.clone()).replace("functionCall", "function_call").replace("functionResponse", "function_response");
+        assert!(check_gemini(&other, true).is_err());
         let mut signed = call;
         signed["thoughtSignature"] = signature("hm").into();
         assert_eq!(check_gemini(&of(signed.clone()), true), Ok(()));
