@@ -1,8 +1,9 @@
 //! Whose lifetime ends next, without looking at the others.
 //!
 //! The lifetimes of equal length end in the order in which they began, so each length has a list of its own, and only
-//! the lists' first entries are kept sorted. With one length, the usual case, every step is O(1); with as many
-//! lengths as entries it is O(log n). Nothing is done lazily: there are no tombstones and no step that sweeps many.
+//! the lists' first entries are kept sorted. With one length, the usual case, there is nothing to sort and every step is
+//! O(1); with as many lengths as entries it is O(log n). Nothing is done lazily: there are no tombstones and no step that
+//! sweeps many.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +22,7 @@ pub(super) struct Expiry {
     nodes: Vec<Node>,
     /// One list for each lifetime in use.
     lists: BTreeMap<u64, Ends>,
-    /// The first deadline of each list.
+    /// The first deadline of each list; empty where there is only one list.
     first: BTreeSet<(u64, u64)>,
 }
 
@@ -37,10 +38,19 @@ impl Expiry {
             *node = Node { lifetime, deadline };
         }
         let list = self.lists.entry(lifetime).or_default();
-        if list.is_empty() {
+        let is_new = list.is_empty();
+        self.links.push_back(list, slot);
+        if is_new && self.lists.len() == 2 {
+            self.first =
+                self.lists.iter().filter_map(|(length, list)| Some((self.deadline(*list)?, *length))).collect();
+        } else if is_new && self.lists.len() > 2 {
             self.first.insert((deadline, lifetime));
         }
-        self.links.push_back(list, slot);
+    }
+
+    /// The first deadline of a list.
+    fn deadline(&self, list: Ends) -> Option<u64> {
+        Some(self.nodes.get(list.front()? as usize)?.deadline)
     }
 
     /// Takes an entry out that was added.
@@ -52,13 +62,32 @@ impl Expiry {
         if !was_first {
             return;
         }
+        let next = *list;
         self.first.remove(&(deadline, lifetime));
-        match list.front().and_then(|next| self.nodes.get(next as usize)) {
-            Some(next) => {
-                self.first.insert((next.deadline, lifetime));
+        match self.deadline(next) {
+            Some(next) if self.lists.len() > 1 => {
+                self.first.insert((next, lifetime));
             }
+            Some(_) => {}
             None => {
                 self.lists.remove(&lifetime);
+                if self.lists.len() == 1 {
+                    self.first.clear();
+                }
+            }
+        }
+    }
+
+    /// Gives an entry that was added another lifetime, which begins now.
+    pub(super) fn restart(&mut self, slot: u32, now: u64, lifetime: u64) {
+        match (self.nodes.get_mut(slot as usize), self.lists.get_mut(&lifetime)) {
+            (Some(node), Some(list)) if node.lifetime == lifetime && self.first.is_empty() => {
+                node.deadline = now.saturating_add(lifetime);
+                self.links.move_to_back(list, slot);
+            }
+            _ => {
+                self.remove(slot);
+                self.add(slot, now, lifetime);
             }
         }
     }
@@ -66,13 +95,16 @@ impl Expiry {
     /// Starts the lifetime of an entry that was added anew; the new deadline.
     pub(super) fn renew(&mut self, slot: u32, now: u64) -> u64 {
         let lifetime = self.nodes.get(slot as usize).map_or(0, |node| node.lifetime);
-        self.remove(slot);
-        self.add(slot, now, lifetime);
+        self.restart(slot, now, lifetime);
         now.saturating_add(lifetime)
     }
 
     /// An entry whose deadline is `now` or before, the earliest first.
     pub(super) fn due(&self, now: u64) -> Option<u32> {
+        if self.first.is_empty() {
+            let (_, list) = self.lists.first_key_value()?;
+            return (self.deadline(*list)? <= now).then(|| list.front()).flatten();
+        }
         let (deadline, lifetime) = self.first.first()?;
         if *deadline > now {
             return None;
@@ -89,19 +121,30 @@ mod tests {
     proptest! {
         /// Against a plain list of deadlines.
         #[test]
-        fn the_earliest_is_due_first(ops in prop::collection::vec((0u64..6, 0u32..10, 1u64..5, any::<bool>()), 0..200)) {
+        fn the_earliest_is_due_first(
+            ops in prop::collection::vec((0u64..6, 0u32..10, 1u64..5, 0..4), 0..200),
+            lengths in 1u64..5,
+        ) {
             let mut expiry = Expiry::default();
             let mut model: Vec<(u64, u32)> = Vec::new();
             let mut now = 0;
-            for (step, slot, lifetime, remove) in ops {
+            for (step, slot, lifetime, how) in ops {
+                let lifetime = lifetime.min(lengths) * 7;
                 now += step;
-                if model.iter().any(|(_, s)| *s == slot) {
-                    expiry.remove(slot);
-                    model.retain(|(_, s)| *s != slot);
+                let known = model.iter().any(|(_, s)| *s == slot);
+                model.retain(|(_, s)| *s != slot);
+                match (known, how) {
+                    (true, 0) => expiry.remove(slot),
+                    (false, 0) => {}
+                    (true, 1) => expiry.restart(slot, now, lifetime),
+                    (true, _) => {
+                        expiry.remove(slot);
+                        expiry.add(slot, now, lifetime);
+                    }
+                    (false, _) => expiry.add(slot, now, lifetime),
                 }
-                if !remove {
-                    expiry.add(slot, now, lifetime * 7);
-                    model.push((now + lifetime * 7, slot));
+                if how != 0 {
+                    model.push((now + lifetime, slot));
                 }
                 let earliest = model.iter().map(|(deadline, _)| *deadline).min();
                 let due = expiry.due(now);

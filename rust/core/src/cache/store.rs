@@ -171,10 +171,6 @@ impl<V: Clone> Store<V> {
     ) -> (bool, Garbage<V>) {
         let now = self.tick(now);
         let mut garbage = self.expire(now, SWEEP);
-        if let Some(slot) = self.find(key) {
-            self.stats.expirations += u64::from(self.living(key, now).is_none());
-            garbage.add(self.take(slot));
-        }
         let ttl = match ttl {
             Ttl::Default => self.ttl,
             Ttl::Never => NEVER,
@@ -183,6 +179,22 @@ impl<V: Clone> Store<V> {
         let stale_at = now.saturating_add(ttl);
         // Without a limit this one still keeps the sum of all weights from overflowing.
         let max_bytes = self.config.max_bytes.unwrap_or(u64::MAX);
+        if let Some(slot) = self.find(key)
+            && let Some(entry) = self.entries.get_mut(slot as usize)
+        {
+            self.stats.expirations += u64::from(now >= entry.stale_at.saturating_add(self.stale));
+            let fits = weight <= max_bytes && self.bytes - entry.weight <= max_bytes - weight;
+            if fits && entry.stale_at != NEVER && stale_at != NEVER && stale_at.saturating_add(self.stale) > now {
+                // In its place: the usual case.
+                self.bytes = self.bytes - entry.weight + weight;
+                garbage.add(Some(mem::replace(&mut entry.value, value)));
+                (entry.weight, entry.stale_at, entry.refreshing) = (weight, stale_at, false);
+                self.links.move_to_back(&mut self.by_use, slot);
+                self.expiry.restart(slot, now, ttl);
+                return (true, garbage);
+            }
+            garbage.add(self.take(slot));
+        }
         if self.config.max_entries == 0 || weight > max_bytes || self.dead_at(stale_at) <= now {
             garbage.add(Some(value));
             return (false, garbage);
