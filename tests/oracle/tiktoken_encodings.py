@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import pathlib
 
 import tiktoken
 from tiktoken_ext import openai_public
@@ -18,11 +19,29 @@ def _load(address: str, expected_hash: str) -> dict[bytes, int]:
     """The file that tiktoken would download, rebuilt from our tokens; every byte of it is in the hash."""
     name = address.rsplit("/", 1)[-1].removesuffix(".tiktoken")
     ranks = Tokenizer.for_encoding(name)._ranks()
-    lines = [b"%s %d\n" % (base64.b64encode(token), rank) for token, rank in ranks.items()]
-    assert hashlib.sha256(b"".join(lines)).hexdigest() == expected_hash, (
+    assert hashlib.sha256(_file(ranks)).hexdigest() == expected_hash, (
         f"the vocabulary of {name} is not the published one"
     )
     return ranks
+
+
+def _file(ranks: dict[bytes, int]) -> bytes:
+    return b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for token, rank in ranks.items())
+
+
+def fill_cache(folder: pathlib.Path, name: str) -> None:
+    """Put an encoding's file where tiktoken would have kept it after its download (TIKTOKEN_CACHE_DIR)."""
+
+    def keep(address: str, expected_hash: str) -> dict[bytes, int]:
+        ranks = _load(address, expected_hash)
+        (folder / hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest()).write_bytes(_file(ranks))
+        return ranks
+
+    original, openai_public.load_tiktoken_bpe = openai_public.load_tiktoken_bpe, keep
+    try:
+        getattr(openai_public, name)()
+    finally:
+        openai_public.load_tiktoken_bpe = original
 
 
 @functools.cache
