@@ -346,8 +346,9 @@ impl Permit {
 
 #[pymethods]
 impl Permit {
-    fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
-        slf
+    fn __await__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+        let (py, admitted) = (slf.py(), slf.borrow_mut().admitted());
+        if admitted { Fast::get(py)?.awaited.bind(py).call1((slf,)) } else { Ok(slf.into_any()) }
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -384,8 +385,8 @@ impl Permit {
     }
 
     fn __aenter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
-        let admitted = slf.borrow_mut().admitted();
-        if admitted { entered(slf) } else { Ok(slf.into_any()) }
+        let (py, admitted) = (slf.py(), slf.borrow_mut().admitted());
+        if admitted { Fast::get(py)?.entered.bind(py).call1((slf,)) } else { Ok(slf.into_any()) }
     }
 
     #[pyo3(signature = (exc_type, exc_value, traceback, /))]
@@ -395,10 +396,10 @@ impl Permit {
         exc_type: &Bound<'_, PyAny>,
         exc_value: &Bound<'_, PyAny>,
         traceback: &Bound<'_, PyAny>,
-    ) -> PyResult<Py<Left>> {
+    ) -> PyResult<Py<PyAny>> {
         let _ = (exc_type, exc_value, traceback);
         self.leave();
-        left(py)
+        Ok(Fast::get(py)?.left.clone_ref(py))
     }
 
     /// The call is over and used `tokens`: what it had reserved beyond is given back; what it used beyond is taken, if need be as
@@ -436,37 +437,25 @@ impl Permit {
     }
 }
 
-/// What entering a permit gives to await once it was let in: a coroutine, which hands its value over faster than an awaitable
-/// of our own, which can do so only by raising `StopIteration`.
-fn entered(permit: Bound<'_, Permit>) -> PyResult<Bound<'_, PyAny>> {
-    static ENTERED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let py = permit.py();
-    let load = || py.import("edgequake_llm.limiter")?.getattr("_entered").map(Bound::unbind);
-    ENTERED.get_or_try_init(py, load)?.bind(py).call1((permit,))
+/// What is awaited where there is nothing to wait for, made in Python: its own generators and coroutines hand over their value
+/// faster than an awaitable of ours, which can do so only by raising `StopIteration`.
+struct Fast {
+    /// A function that gives what `__aenter__` returns, and one for `__await__`.
+    entered: Py<PyAny>,
+    awaited: Py<PyAny>,
+    /// What leaving a permit gives to await: it is done already, so one serves for all.
+    left: Py<PyAny>,
 }
 
-/// What leaving a permit gives to await: it is done already, so one serves for all.
-#[pyclass(module = "edgequake_llm._core", frozen)]
-struct Left;
-
-#[pymethods]
-impl Left {
-    fn __await__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
+impl Fast {
+    fn get(py: Python<'_>) -> PyResult<&'static Self> {
+        static FAST: PyOnceLock<Fast> = PyOnceLock::new();
+        FAST.get_or_try_init(py, || {
+            let module = py.import("edgequake_llm._ready")?;
+            let of = |name| module.getattr(name).map(Bound::unbind);
+            Ok(Self { entered: of("entered")?, awaited: of("awaited")?, left: of("LEFT")? })
+        })
     }
-
-    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __next__(&self) -> Option<Py<PyAny>> {
-        None
-    }
-}
-
-fn left(py: Python<'_>) -> PyResult<Py<Left>> {
-    static LEFT: PyOnceLock<Py<Left>> = PyOnceLock::new();
-    LEFT.get_or_try_init(py, || Py::new(py, Left)).map(|left| left.clone_ref(py))
 }
 
 /// A `RateLimiter` for code without an event loop; `limiter.sync`.
