@@ -10,6 +10,7 @@ import pytest
 
 from edgequake_llm import (
     APIConnectionError,
+    ChatMessage,
     ConfigurationError,
     InvalidRequestError,
     OpenAIProvider,
@@ -24,6 +25,7 @@ from edgequake_llm import (
     Simulator,
     StreamInterrupted,
     Timeouts,
+    Tokenizer,
     TotalTimeout,
 )
 from support.processes import run
@@ -136,7 +138,7 @@ async def test_a_request_above_the_bucket_raises_at_once_and_sends_nothing(sim, 
     with pytest.raises(InvalidRequestError, match=r"lower max_tokens.*token_burst"):
         await provider.complete("hi", max_tokens=2000)
     stream = provider.stream("x" * 10_000, max_tokens=10)
-    with pytest.raises(InvalidRequestError, match=r"25\d\d tokens"):
+    with pytest.raises(InvalidRequestError, match=r"(25|12)\d\d tokens"):
         async for _ in stream:
             pass
     assert not sim.requests()
@@ -357,7 +359,7 @@ async def test_every_batch_of_an_embedding_passes(sim):
 async def test_texts_above_the_bucket_raise_at_once(sim):
     provider = limited(sim.provider(), tokens_per_minute=1000)
     with pytest.raises(InvalidRequestError, match="never lets in more than 1000"):
-        await provider.embed(["x" * 8000])
+        await provider.embed(["x " * 8000])
     assert not sim.requests()
 
 
@@ -487,3 +489,91 @@ async def test_a_server_error_is_told_as_it_is(sim):
     with pytest.raises(ServerError):
         await provider.complete("hi")
     assert idle(provider)
+
+
+# ---- What is reserved ----
+
+WORDS = {
+    "short": "hi",
+    "code": "def f(x):\n    return [y ** 2 for y in range(x) if y % 3 == 0]\n" * 20,
+    "languages": "Straße 語学 שלום привет 🎉 " * 30,
+    "long": "All work and no play makes Jack a dull boy. " * 4_000,  # counted on another thread
+    "special": "<|endoftext|> <|im_start|>",
+}
+
+
+async def reserved(call, model, **settings):
+    """Return the tokens that a call has reserved when its request is there."""
+    with RawServer([HOLD]) as server:
+        llm = OpenAIProvider("key", model=model, base_url=server.url, retry=0, **settings)
+        # A bucket that practically does not fill again meanwhile.
+        provider = limited(llm, tokens_per_minute=1, token_burst=1_000_000)
+        task = asyncio.ensure_future(call(provider))
+        await aeventually(lambda: server.requests)
+        taken = 1_000_000 - provider.limiter.status.tokens_left
+        task.cancel()
+        await asyncio.wait([task])
+        return taken
+
+
+@pytest.mark.parametrize("words", WORDS)
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "gpt-4-0613", "o3-mini", "ft:gpt-4.1-2025-04-14:acme::1"])
+async def test_the_prompt_of_a_known_model_is_counted(model, words):
+    messages = [
+        ChatMessage.system("Be brief."),
+        ChatMessage.user(WORDS[words]),
+        ChatMessage("assistant", "", tool_calls=[{"id": "1", "name": "weather", "arguments": '{"city": "Bern"}'}]),
+        ChatMessage.tool("1", "sunny"),
+    ]
+    counted = Tokenizer.for_model(model).count_messages(messages, tools=TOOLS)
+    taken = await reserved(lambda llm: llm.chat(messages, tools=TOOLS, max_tokens=77), model)
+    assert taken == counted + 77
+
+
+async def test_a_stream_and_the_responses_api_are_counted_too():
+    async def read(llm):
+        async for _ in llm.stream("How long is a piece of string?", max_tokens=10):
+            pass
+
+    counted = Tokenizer.for_model("gpt-5").count_messages([ChatMessage.user("How long is a piece of string?")])
+    assert await reserved(read, "gpt-5") == counted + 10
+    assert await reserved(read, "gpt-5", api="responses") == counted + 10
+
+
+async def test_texts_to_embed_are_counted():
+    texts = list(WORDS.values())
+    counted = sum(Tokenizer.for_model("text-embedding-3-small").count_batch(texts))
+    assert await reserved(lambda llm: llm.embed(texts, model="text-embedding-3-small"), "m") == counted
+
+
+async def test_the_prompt_of_any_other_model_is_estimated():
+    taken = await reserved(lambda llm: llm.complete("x" * 4000, max_tokens=10), "unheard-of")
+    assert taken == 1000 + 4 + 10
+
+
+def test_many_first_calls_load_the_vocabulary_once_and_none_is_loaded_without_a_limit_on_tokens():
+    out = run(
+        """
+        import asyncio, os
+        from edgequake_llm import RateLimitedProvider, RateLimiterConfig, Simulator
+        def resident():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        async def calls(provider, n):
+            await asyncio.gather(*(provider.complete("hi") for _ in range(n)))
+        with Simulator() as sim:
+            plain = RateLimitedProvider(sim.provider("openai", model="gpt-4o"), RateLimiterConfig(max_concurrent=300))
+            asyncio.run(calls(plain, 300))
+            asyncio.run(calls(plain, 300))
+            before = resident()
+            asyncio.run(calls(plain, 300))
+            without = resident()
+            limits = RateLimiterConfig(max_concurrent=300, tokens_per_minute=10_000_000)
+            limited = RateLimitedProvider(sim.provider("openai", model="gpt-4o"), limits)
+            asyncio.run(calls(limited, 300))
+            print(round(without - before), round(resident() - without))
+        """
+    )
+    without, loaded = map(int, out.split())
+    assert without < 5
+    assert 5 < loaded < 40, "one vocabulary, and not one for each call"

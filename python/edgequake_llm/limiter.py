@@ -62,10 +62,10 @@ class RateLimitedProvider(Wrapped):
 
     It is itself a provider, with everything that `provider` has. Every request that is sent passes the limiter: each
     try of a call and each batch of an `embed`; a call that waits for its next try holds no slot. A stream holds its
-    slot until its answer has come whole. Tokens are reserved by an estimate (prompt, at four bytes a token, and
-    `max_tokens`) and settled by the real usage. Failed and cancelled calls give back what they did not use. The headers
-    of every answer (`x-ratelimit-*`, `anthropic-ratelimit-*`) hold the limiter back where they say that less is left,
-    and a 429 pauses everybody once, for the time that it names.
+    slot until its answer has come whole. Tokens are reserved for the prompt (counted where the model's tokenizer is
+    known, else at four bytes a token) and `max_tokens`, and settled by the real usage. Failed and cancelled calls give
+    back what they did not use. The headers of every answer (`x-ratelimit-*`, `anthropic-ratelimit-*`) hold the limiter
+    back where they say that less is left, and a 429 pauses everybody once, for the time that it names.
 
     Give a `RateLimiter` instead of a config to share one among several providers. Calls raise `InvalidRequestError` at
     once where they need more tokens than the limiter ever lets in, and `RateLimitTimeout` after `max_wait`.
@@ -82,8 +82,3 @@ class RateLimitedProvider(Wrapped):
             raise ConfigurationError(f"the limiter is a RateLimiterConfig or a RateLimiter, not {kind}")
         self.limiter = limiter
         super().__init__(inner, inner._core.limited(limiter))  # noqa: SLF001 - the package's own
-
-
-async def _entered(permit: _core.Permit) -> _core.Permit:
-    """Give a permit that was let in to whoever awaits it; for the native `__aenter__`."""
-    return permit

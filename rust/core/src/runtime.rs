@@ -49,6 +49,7 @@ pub struct Generation {
     forks: u32,
     handle: Handle,
     pools: Mutex<HashMap<HttpSettings, Arc<Pool>>>,
+    loading: tokio::sync::Mutex<()>,
     /// Ends the thread when dropped; only the loser of a race to make the first generation is ever dropped.
     _stop: oneshot::Sender<()>,
 }
@@ -69,7 +70,12 @@ impl Generation {
             })
             .map_err(failed)?;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, forks, handle, pools: Mutex::default(), _stop: stop })
+        Ok(Self { id, forks, handle, pools: Mutex::default(), loading: tokio::sync::Mutex::default(), _stop: stop })
+    }
+
+    /// Held by who loads something that the whole process shares; the others wait, and find it there.
+    pub(crate) fn loading(&self) -> &tokio::sync::Mutex<()> {
+        &self.loading
     }
 
     /// Tells one generation from another.

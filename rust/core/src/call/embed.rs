@@ -73,7 +73,7 @@ pub(super) async fn embed(route: &Route, request: EmbedRequest) -> Result<Comple
 /// One batch.
 async fn one(route: &Route, clock: &Clock, batch: EmbedRequest, count: usize) -> Result<Completed<Embeddings>, Error> {
     let size = batch.inputs.iter().map(String::len).sum();
-    let estimate = route.estimate_texts(&batch.inputs);
+    let estimate = route.estimate_texts(&batch.model, &batch.inputs).await;
     let encoder = route.endpoint.clone();
     let outgoing = heavy::run(size, move || encoder.post(encoder.wire.encode_embed(&batch)?, false)).await?;
     let wire = route.endpoint.wire.clone();

@@ -1,4 +1,5 @@
 //! What a request will use, guessed before it is sent, to be reserved with the limiters and settled by the real usage later.
+//! [`super::counting`] counts the prompt instead, where it can.
 //!
 //! Four bytes of text are a token: OpenAI's rule of thumb is four characters of English, and text in scripts whose letters
 //! take two or three bytes has more tokens a letter. It is the size of things that counts here, not the last token.
@@ -58,6 +59,16 @@ impl Estimate {
     pub(super) fn total(self) -> u64 {
         self.prompt.saturating_add(self.answer)
     }
+}
+
+/// The tokens of what no tokenizer counts, by their size: documents and sounds.
+pub(super) fn files(content: &[Part]) -> u64 {
+    let of = |part: &Part| match part {
+        Part::Document { .. } | Part::Audio { .. } => self::part(part),
+        Part::ToolResult { content, .. } => files(content),
+        _ => 0,
+    };
+    content.iter().map(of).sum()
 }
 
 fn tokens(bytes: usize) -> u64 {

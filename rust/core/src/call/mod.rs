@@ -4,6 +4,7 @@
 //! HTTP/2 the stream is reset and the connection lives on.
 
 mod cached;
+mod counting;
 mod embed;
 mod endpoint;
 mod estimate;

@@ -8,7 +8,7 @@ use std::{
 
 use http::HeaderMap;
 
-use super::{Failed, RetryPolicy, Route, estimate::Estimate, queue::Sink, timeouts::Clock};
+use super::{Failed, RetryPolicy, Route, counting, estimate::Estimate, queue::Sink, timeouts::Clock};
 use crate::{
     error::{Error, ErrorKind},
     limiter::{Limiter, Permit},
@@ -20,18 +20,42 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Route {
-    /// The tokens to reserve for a chat request. Nothing where nobody limits.
-    pub(super) fn estimate(&self, request: &ChatRequest) -> Estimate {
+    /// What the smallest bucket of tokens holds, where tokens are limited.
+    fn capacity(&self) -> Option<u64> {
+        let capacities = self.limiters.iter().filter_map(|limiter| limiter.config().token_capacity());
+        capacities.min().map(|capacity| u64::from(capacity.get()))
+    }
+
+    /// The tokens to reserve for a chat request: the prompt's counted, where tokens are limited and the model's tokenizer is
+    /// known, else estimated. Nothing where nobody limits.
+    pub(super) async fn estimate(&self, request: &ChatRequest) -> Estimate {
         if self.limiters.is_empty() {
             return Estimate::default();
         }
-        let capacities = self.limiters.iter().filter_map(|limiter| limiter.config().token_capacity());
-        Estimate::chat(request, capacities.min().map(|capacity| u64::from(capacity.get())))
+        let capacity = self.capacity();
+        let estimate = Estimate::chat(request, capacity);
+        match capacity.and_then(|_| counting::tokenizer(&request.model)) {
+            Some(tokenizer) => {
+                let prompt = counting::chat(tokenizer, request, estimate.prompt).await.unwrap_or(estimate.prompt);
+                Estimate { prompt, ..estimate }
+            }
+            None => estimate,
+        }
     }
 
     /// As [`Route::estimate`], for texts to embed.
-    pub(super) fn estimate_texts(&self, texts: &[String]) -> Estimate {
-        if self.limiters.is_empty() { Estimate::default() } else { Estimate::texts(texts) }
+    pub(super) async fn estimate_texts(&self, model: &str, texts: &[String]) -> Estimate {
+        if self.limiters.is_empty() {
+            return Estimate::default();
+        }
+        let estimate = Estimate::texts(texts);
+        match self.capacity().and_then(|_| counting::tokenizer(model)) {
+            Some(tokenizer) => {
+                let prompt = counting::texts(tokenizer, texts, estimate.prompt).await.unwrap_or(estimate.prompt);
+                Estimate { prompt, ..estimate }
+            }
+            None => estimate,
+        }
     }
 
     /// Waits until every limiter has let the try in; the wait counts against the call's total time. Dropping the future

@@ -26,7 +26,7 @@ const MAX_BODY: usize = 512 << 20;
 
 /// A chat call, by the provider itself. As [`super::ask_chat`].
 pub(super) async fn chat(route: &Route, request: ChatRequest) -> Result<Completed<Response>, Error> {
-    let estimate = route.estimate(&request);
+    let estimate = route.estimate(&request).await;
     let outgoing = encode(&route.endpoint, request).await?;
     let wire = route.endpoint.wire.clone();
     let decode = move |body: &Bytes| {
