@@ -3,7 +3,9 @@
 //! Counting takes some 20 ns a byte, so anything long is counted away from the I/O thread. So is the vocabulary unpacked, by
 //! the first call that needs it; those that come meanwhile wait for the same one.
 
-use super::estimate::files;
+use std::{future::Future, pin::Pin};
+
+use super::estimate::{Estimate, files};
 use crate::{
     model::{ChatRequest, Message, Tool},
     runtime::generation,
@@ -18,15 +20,46 @@ pub(super) fn tokenizer(model: &str) -> Option<Tokenizer> {
     Tokenizer::for_model(model).ok().filter(|tokenizer| !tokenizer.is_estimate())
 }
 
-/// The tokens of a chat request's prompt, which are about `estimate`; `None` if they cannot be counted now.
-pub(super) async fn chat(tokenizer: Tokenizer, request: &ChatRequest, estimate: u64) -> Option<u64> {
+/// An estimate, or one under way. It holds nothing of the request, and little room in the call's future.
+pub(super) enum Counting {
+    Done(Estimate),
+    Elsewhere(Pin<Box<dyn Future<Output = Estimate> + Send>>),
+}
+
+impl Counting {
+    /// Waits for it.
+    pub(super) async fn done(self) -> Estimate {
+        match self {
+            Self::Done(estimate) => estimate,
+            Self::Elsewhere(counting) => counting.await,
+        }
+    }
+
+    /// The estimate with the prompt's tokens counted away from here, as soon as the vocabulary is there.
+    fn elsewhere(tokenizer: Tokenizer, estimate: Estimate, count: impl FnOnce() -> u64 + Send + 'static) -> Self {
+        Self::Elsewhere(Box::pin(async move {
+            let counted = match loaded(tokenizer).await {
+                Some(()) => tokio::task::spawn_blocking(count).await.ok(),
+                None => None,
+            };
+            Estimate { prompt: counted.unwrap_or(estimate.prompt), ..estimate }
+        }))
+    }
+}
+
+/// Whether so much is counted here and now.
+fn is_short(tokenizer: Tokenizer, estimate: Estimate) -> bool {
+    estimate.prompt < LONG && tokenizer.encoding().is_some_and(|encoding| encoding.is_loaded())
+}
+
+/// Counts the prompt of a chat request, for which `estimate` was estimated.
+pub(super) fn chat(tokenizer: Tokenizer, request: &ChatRequest, estimate: Estimate) -> Counting {
     let tools = &request.options.tools;
-    loaded(tokenizer).await?;
-    if estimate < LONG {
-        return Some(prompt(tokenizer, &request.messages, tools));
+    if is_short(tokenizer, estimate) {
+        return Counting::Done(Estimate { prompt: prompt(tokenizer, &request.messages, tools), ..estimate });
     }
     let (messages, tools) = (request.messages.clone(), tools.clone());
-    tokio::task::spawn_blocking(move || prompt(tokenizer, &messages, &tools)).await.ok()
+    Counting::elsewhere(tokenizer, estimate, move || prompt(tokenizer, &messages, &tools))
 }
 
 fn prompt(tokenizer: Tokenizer, messages: &[impl AsRef<Message>], tools: &[Tool]) -> u64 {
@@ -35,14 +68,13 @@ fn prompt(tokenizer: Tokenizer, messages: &[impl AsRef<Message>], tools: &[Tool]
 }
 
 /// As [`chat`], of texts to embed.
-pub(super) async fn texts(tokenizer: Tokenizer, texts: &[String], estimate: u64) -> Option<u64> {
+pub(super) fn texts(tokenizer: Tokenizer, texts: &[String], estimate: Estimate) -> Counting {
     let count = move |texts: &[String]| texts.iter().map(|text| tokenizer.count(text, None) as u64).sum();
-    loaded(tokenizer).await?;
-    if estimate < LONG {
-        return Some(count(texts));
+    if is_short(tokenizer, estimate) {
+        return Counting::Done(Estimate { prompt: count(texts), ..estimate });
     }
     let texts = texts.to_vec();
-    tokio::task::spawn_blocking(move || count(&texts)).await.ok()
+    Counting::elsewhere(tokenizer, estimate, move || count(&texts))
 }
 
 /// Has the vocabulary unpacked, once for all who ask at the same time.
@@ -80,11 +112,13 @@ mod tests {
         for (text, estimate) in [("hi", 10), ("hi", LONG), (&"some words ".repeat(5_000), LONG)] {
             let request = request(text, Vec::new());
             let tokenizer = tokenizer(&request.model).unwrap();
-            let counted = chat(tokenizer, &request, estimate).await.unwrap();
-            assert_eq!(counted, tokenizer.count_messages(&request.messages, &request.options.tools) as u64);
+            let estimate = Estimate { prompt: estimate, answer: 7 };
+            let counted = chat(tokenizer, &request, estimate).done().await;
+            assert_eq!(counted.answer, 7);
+            assert_eq!(counted.prompt, tokenizer.count_messages(&request.messages, &request.options.tools) as u64);
             let all = [text.to_owned(), "é".into()];
             let each = all.iter().map(|text| tokenizer.count(text, None) as u64).sum::<u64>();
-            assert_eq!(texts(tokenizer, &all, estimate).await, Some(each));
+            assert_eq!(texts(tokenizer, &all, estimate).done().await, Estimate { prompt: each, answer: 7 });
         }
     }
 
@@ -96,8 +130,8 @@ mod tests {
         let result = Part::ToolResult { id: "1".into(), name: None, content: vec![sound], is_error: false };
         let (plain, with) = (request("hi", Vec::new()), request("hi", vec![page, result]));
         let tokenizer = tokenizer("gpt-4o").unwrap();
-        let difference = chat(tokenizer, &with, 0).await.unwrap() - chat(tokenizer, &plain, 0).await.unwrap();
-        assert_eq!(difference, 20_000 + 1_000);
+        let (with, plain) = (chat(tokenizer, &with, Estimate::default()), chat(tokenizer, &plain, Estimate::default()));
+        assert_eq!(with.done().await.prompt - plain.done().await.prompt, 20_000 + 1_000);
     }
 
     #[test]

@@ -73,9 +73,10 @@ pub(super) async fn embed(route: &Route, request: EmbedRequest) -> Result<Comple
 /// One batch.
 async fn one(route: &Route, clock: &Clock, batch: EmbedRequest, count: usize) -> Result<Completed<Embeddings>, Error> {
     let size = batch.inputs.iter().map(String::len).sum();
-    let estimate = route.estimate_texts(&batch.model, &batch.inputs).await;
+    let counting = route.estimate_texts(&batch.model, &batch.inputs);
     let encoder = route.endpoint.clone();
     let outgoing = heavy::run(size, move || encoder.post(encoder.wire.encode_embed(&batch)?, false)).await?;
+    let estimate = counting.done().await;
     let wire = route.endpoint.wire.clone();
     let decode = move |body: &Bytes| wire.decode_embed(body, count);
     let used = |vectors: &Embeddings| vectors.usage.map(|usage| usage.prompt_tokens());

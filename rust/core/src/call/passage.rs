@@ -8,7 +8,13 @@ use std::{
 
 use http::HeaderMap;
 
-use super::{Failed, RetryPolicy, Route, counting, estimate::Estimate, queue::Sink, timeouts::Clock};
+use super::{
+    Failed, RetryPolicy, Route,
+    counting::{self, Counting},
+    estimate::Estimate,
+    queue::Sink,
+    timeouts::Clock,
+};
 use crate::{
     error::{Error, ErrorKind},
     limiter::{Limiter, Permit},
@@ -28,33 +34,27 @@ impl Route {
 
     /// The tokens to reserve for a chat request: the prompt's counted, where tokens are limited and the model's tokenizer is
     /// known, else estimated. Nothing where nobody limits.
-    pub(super) async fn estimate(&self, request: &ChatRequest) -> Estimate {
+    pub(super) fn estimate(&self, request: &ChatRequest) -> Counting {
         if self.limiters.is_empty() {
-            return Estimate::default();
+            return Counting::Done(Estimate::default());
         }
         let capacity = self.capacity();
         let estimate = Estimate::chat(request, capacity);
         match capacity.and_then(|_| counting::tokenizer(&request.model)) {
-            Some(tokenizer) => {
-                let prompt = counting::chat(tokenizer, request, estimate.prompt).await.unwrap_or(estimate.prompt);
-                Estimate { prompt, ..estimate }
-            }
-            None => estimate,
+            Some(tokenizer) => counting::chat(tokenizer, request, estimate),
+            None => Counting::Done(estimate),
         }
     }
 
     /// As [`Route::estimate`], for texts to embed.
-    pub(super) async fn estimate_texts(&self, model: &str, texts: &[String]) -> Estimate {
+    pub(super) fn estimate_texts(&self, model: &str, texts: &[String]) -> Counting {
         if self.limiters.is_empty() {
-            return Estimate::default();
+            return Counting::Done(Estimate::default());
         }
         let estimate = Estimate::texts(texts);
         match self.capacity().and_then(|_| counting::tokenizer(model)) {
-            Some(tokenizer) => {
-                let prompt = counting::texts(tokenizer, texts, estimate.prompt).await.unwrap_or(estimate.prompt);
-                Estimate { prompt, ..estimate }
-            }
-            None => estimate,
+            Some(tokenizer) => counting::texts(tokenizer, texts, estimate),
+            None => Counting::Done(estimate),
         }
     }
 

@@ -32,8 +32,9 @@ const EXCERPT: usize = 1024;
 /// others read it too, the total time holds until the first event: from then on each reader keeps to its own.
 pub(super) async fn stream(route: &Route, request: ChatRequest, sink: &dyn Sink) -> Result<Completed<Response>, Error> {
     let endpoint = &route.endpoint;
-    let estimate = route.estimate(&request).await;
+    let counting = route.estimate(&request);
     let outgoing = encode(endpoint, request).await?;
+    let estimate = counting.done().await;
     let clock = Clock::start(endpoint.timeouts);
     let mut retry = Retry::new(endpoint.retry);
     let mut unseen = None;

@@ -26,8 +26,9 @@ const MAX_BODY: usize = 512 << 20;
 
 /// A chat call, by the provider itself. As [`super::ask_chat`].
 pub(super) async fn chat(route: &Route, request: ChatRequest) -> Result<Completed<Response>, Error> {
-    let estimate = route.estimate(&request).await;
+    let counting = route.estimate(&request);
     let outgoing = encode(&route.endpoint, request).await?;
+    let estimate = counting.done().await;
     let wire = route.endpoint.wire.clone();
     let decode = move |body: &Bytes| {
         let mut response = wire.decode_chat(body)?;
