@@ -301,6 +301,9 @@ def test_values_are_kept_by_reference_and_let_go():
     cache.set("d", thing)
     cache.delete("d")
     cache.set("d", thing)
+    cache.set("d", 3)
+    assert sys.getrefcount(thing) == before, "another value in its place"
+    cache.set("d", thing)
     del cache
     gc.collect()
     assert sys.getrefcount(thing) == before

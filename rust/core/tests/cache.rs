@@ -162,7 +162,12 @@ proptest! {
                 }
                 Op::Insert(k, weight, ttl) => {
                     next += 1;
-                    let stored = cache.insert(key(k), next, weight, ttl, now);
+                    let stored = if next % 2 == 0 {
+                        cache.insert(key(k), next, weight, ttl, now)
+                    } else {
+                        let swap = |old: &mut u64, new| Ok(std::mem::replace(old, new));
+                        cache.insert_with(key(k), next, weight, ttl, now, swap, |new| new)
+                    };
                     prop_assert_eq!(stored, plain.insert(k, next, weight, ttl, now));
                 }
                 Op::Remove(k) => {

@@ -1,7 +1,6 @@
 //! `LLMCache`: the native cache, for providers and by itself.
 
 use std::{
-    any::Any,
     hash::{BuildHasher, Hasher, RandomState},
     sync::Arc,
     time::Duration,
@@ -485,8 +484,7 @@ impl LlmCache {
         self.tell(py)?;
         let key = self.key(key)?;
         let size = size.map_or_else(|| size_of(value), Ok)?;
-        let value: Arc<dyn Any + Send + Sync> = Arc::new(value.clone().unbind());
-        Ok(self.cache.insert(key, Stored::Other(value), size, ttl.0))
+        Ok(self.cache.insert_own(key, value.clone().unbind(), size, ttl.0))
     }
 
     /// Takes a value out. Returns whether it was there and its time was not over.

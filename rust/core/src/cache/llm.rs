@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    mem::size_of,
+    mem::{self, size_of},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -214,6 +214,19 @@ impl LlmCache {
     /// Stores something that takes `bytes`, besides its entry. See [`Cache::insert`].
     pub fn insert(&self, key: Key, value: Stored, bytes: usize, ttl: Ttl) -> bool {
         self.cache.insert(key, value, (bytes + Cache::<Stored>::ENTRY_OVERHEAD) as u64, ttl, self.now())
+    }
+
+    /// As [`LlmCache::insert`], of a value of the caller's own. It takes the place of an older one without an allocation.
+    pub fn insert_own<T: Any + Send + Sync>(&self, key: Key, value: T, bytes: usize, ttl: Ttl) -> bool {
+        let swap = |stored: &mut Stored, new: T| match stored {
+            Stored::Other(own) => match Arc::get_mut(own).and_then(|own| own.downcast_mut::<T>()) {
+                Some(own) => Ok(mem::replace(own, new)),
+                None => Err(new),
+            },
+            _ => Err(new),
+        };
+        let weight = (bytes + Cache::<Stored>::ENTRY_OVERHEAD) as u64;
+        self.cache.insert_with(key, value, weight, ttl, self.now(), swap, |new| Stored::Other(Arc::new(new)))
     }
 
     /// As [`Cache::remove`].

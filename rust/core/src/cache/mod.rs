@@ -213,8 +213,25 @@ impl<V: Clone> Cache<V> {
     /// Returns whether it was stored: not if it alone is heavier than `max_bytes`, or its lifetime is zero. An older value of that
     /// key is gone in any case.
     pub fn insert(&self, key: Key, value: V, weight: u64, ttl: Ttl, now: Duration) -> bool {
-        let (stored, garbage) = self.lock().insert(key, value, weight, ttl, now);
-        drop(garbage);
+        self.insert_with(key, value, weight, ttl, now, |_, value| Err(value), |value| value)
+    }
+
+    /// As [`Cache::insert`], for values that are cheaper to change than to make: where there is one of that key already,
+    /// `swap` may exchange what is in it with `new` and give back the old; otherwise `make` makes one. Both run under the lock: no
+    /// foreign code, and nothing that drops what is foreign.
+    #[expect(clippy::too_many_arguments, reason = "those of insert, and two functions")]
+    pub fn insert_with<T>(
+        &self,
+        key: Key,
+        new: T,
+        weight: u64,
+        ttl: Ttl,
+        now: Duration,
+        swap: impl FnOnce(&mut V, T) -> Result<T, T>,
+        make: impl FnOnce(T) -> V,
+    ) -> bool {
+        let (stored, garbage, old) = self.lock().insert(key, new, weight, ttl, now, swap, make);
+        drop((garbage, old));
         stored
     }
 

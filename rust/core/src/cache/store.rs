@@ -161,14 +161,18 @@ impl<V: Clone> Store<V> {
         self.living(key, self.now.max(nanos(now))).is_some()
     }
 
-    pub(super) fn insert(
+    /// Stores what `make` makes of `new`, or what `swap` makes of the old value by exchanging what is in it with `new`. Whether
+    /// it was stored, and what is to be dropped.
+    pub(super) fn insert<T>(
         &mut self,
         key: Key,
-        value: V,
+        new: T,
         weight: u64,
         ttl: Ttl,
         now: std::time::Duration,
-    ) -> (bool, Garbage<V>) {
+        swap: impl FnOnce(&mut V, T) -> Result<T, T>,
+        make: impl FnOnce(T) -> V,
+    ) -> (bool, Garbage<V>, Option<T>) {
         let now = self.tick(now);
         let mut garbage = self.expire(now, SWEEP);
         let ttl = match ttl {
@@ -187,17 +191,22 @@ impl<V: Clone> Store<V> {
             if fits && entry.stale_at != NEVER && stale_at != NEVER && stale_at.saturating_add(self.stale) > now {
                 // In its place: the usual case.
                 self.bytes = self.bytes - entry.weight + weight;
-                garbage.add(Some(mem::replace(&mut entry.value, value)));
+                let old = match swap(&mut entry.value, new) {
+                    Ok(old) => Some(old),
+                    Err(new) => {
+                        garbage.add(Some(mem::replace(&mut entry.value, make(new))));
+                        None
+                    }
+                };
                 (entry.weight, entry.stale_at, entry.refreshing) = (weight, stale_at, false);
                 self.links.move_to_back(&mut self.by_use, slot);
                 self.expiry.restart(slot, now, ttl);
-                return (true, garbage);
+                return (true, garbage, old);
             }
             garbage.add(self.take(slot));
         }
         if self.config.max_entries == 0 || weight > max_bytes || self.dead_at(stale_at) <= now {
-            garbage.add(Some(value));
-            return (false, garbage);
+            return (false, garbage, Some(new));
         }
         let room = max_bytes - weight;
         // The slab's numbers must fit the links.
@@ -211,7 +220,7 @@ impl<V: Clone> Store<V> {
             }
             garbage.add(self.take(slot));
         }
-        let entry = Entry { key, value, weight, stale_at, refreshing: false };
+        let entry = Entry { key, value: make(new), weight, stale_at, refreshing: false };
         let slot = u32::try_from(self.entries.insert(entry)).unwrap_or(u32::MAX);
         let entries = &self.entries;
         let hash_of = |slot: &u32| entries.get(*slot as usize).map_or(0, |entry| entry.key.table_hash());
@@ -221,7 +230,7 @@ impl<V: Clone> Store<V> {
             self.expiry.add(slot, now, ttl);
         }
         self.bytes += weight;
-        (true, garbage)
+        (true, garbage, None)
     }
 
     /// Takes an entry out of everything.
