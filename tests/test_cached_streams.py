@@ -47,6 +47,12 @@ async def read(stream):
     return "".join([text async for text in stream])
 
 
+async def all_aboard(provider):
+    """Wait until calls made and left so far have come and gone: they pass the I/O thread in order, as this one does."""
+    async with provider.stream("hi") as behind:
+        assert await anext(behind) == "a"
+
+
 def settled(look, polls=40):
     """Whether `look()` has not changed for a while: looked at, not slept for."""
     history = []
@@ -195,6 +201,7 @@ async def test_a_break_in_the_middle_reaches_all_with_what_came_and_is_not_kept(
         late = [provider.stream("hi") for _ in range(10)]
         for stream in late[:5]:
             assert await anext(stream) == "a"
+        await all_aboard(provider)
         release.set()
         rest = []
         for stream in (early, *late):
@@ -233,6 +240,7 @@ async def test_one_who_leaves_anywhere_does_not_stop_the_other(position, leaver,
             await leaving.aclose()
         del leaving
         gc.collect()
+        await all_aboard(provider)
         release.set()
         assert await read(staying) == "abcdef"
         assert staying.response.cached is False, "now it is the one who pays"
@@ -383,6 +391,8 @@ async def test_a_whole_call_shares_the_stream_under_way():
         calls = [asyncio.ensure_future(provider.complete("hi")) for _ in range(5)]
         await aeventually(lambda: provider.cache.stats().misses == 6)
         calls.pop().cancel()
+        await asyncio.sleep(0)
+        await all_aboard(provider)
         release.set()
         responses = await asyncio.gather(*calls)
         assert {(response.content, response.cached) for response in responses} == {("ab", True)}
@@ -399,11 +409,9 @@ async def test_a_whole_call_outlives_the_stream_that_it_shares():
         assert await anext(stream) == "a"
         call = asyncio.ensure_future(provider.complete("hi"))
         await aeventually(lambda: provider.cache.stats().misses == 2)
-        await asyncio.sleep(0)
-        # Only once the call is aboard: it has to pass the I/O thread, as this stream after it does.
-        async with provider.stream("hi") as behind:
-            assert await anext(behind) == "a"
+        await all_aboard(provider)
         await stream.aclose()
+        await all_aboard(provider)
         release.set()
         response = await call
         assert (response.content, response.cached) == ("ab", False)
@@ -418,6 +426,7 @@ async def test_a_whole_call_asks_again_where_the_stream_broke():
         assert await anext(stream) == "a"
         calls = [asyncio.ensure_future(provider.complete("hi")) for _ in range(5)]
         await aeventually(lambda: provider.cache.stats().misses == 6)
+        await all_aboard(provider)
         release.set()
         responses = await asyncio.gather(*calls)
         assert {response.content for response in responses} == {"whole"}
