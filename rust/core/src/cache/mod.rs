@@ -219,7 +219,6 @@ impl<V: Clone> Cache<V> {
     /// As [`Cache::insert`], for values that are cheaper to change than to make: where there is one of that key already,
     /// `swap` may exchange what is in it with `new` and give back the old; otherwise `make` makes one. Both run under the lock: no
     /// foreign code, and nothing that drops what is foreign.
-    #[expect(clippy::too_many_arguments, reason = "those of insert, and two functions")]
     pub fn insert_with<T>(
         &self,
         key: Key,
