@@ -70,7 +70,7 @@ def snippets_or_none(heading):
 
 
 def test_the_first_piece_comes_while_the_rest_is_written(reader):
-    reader.sim.push(tokens=20, ttft=0, gap=0.02)
+    reader.sim.push(tokens=20, ttft=0, gap=0.1)
     under_way = []
     reader.names["print"] = lambda *_, **__: under_way.append(reader.sim.stats().in_flight)
     reader.read("Time to first token", only=0)
