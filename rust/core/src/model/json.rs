@@ -441,7 +441,7 @@ pub fn tool_choice_from_json(value: &Value) -> Result<ToolChoice, Error> {
 /// # Errors
 /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) for anything else.
 pub fn response_format_from_json(value: &Value) -> Result<ResponseFormat, Error> {
-    let wrong = || Error::invalid("response_format is text, json, or a JSON schema");
+    let wrong = || Error::invalid("response_format is text, json, a JSON schema, or a type");
     let named = |name: &str| match name {
         "text" => Ok(ResponseFormat::Text),
         "json" | "json_object" => Ok(ResponseFormat::Json),
