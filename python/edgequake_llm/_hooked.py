@@ -44,11 +44,12 @@ _METHODS: dict[Kind, str] = {"request": "ask"}
 class HookedCore:
     """A core with hooks around its calls; in all else it is the core itself."""
 
-    __slots__ = ("_around_calls", "_around_streams", "_async", "_core", "_hooks", "tasks")
+    __slots__ = ("_around_calls", "_around_streams", "_async", "_core", "_hooks", "_of", "tasks")
 
-    def __init__(self, core: Any, hooks: tuple[Hooks, ...]) -> None:
+    def __init__(self, core: Any, hooks: tuple[Hooks, ...], of: str | None = None) -> None:
         self._core = core
         self._hooks = hooks
+        self._of = of  # The setting that they are made of, for messages.
         self._around_calls = any(each.on_request or each.on_response or each.on_error for each in hooks)
         self._around_streams = any(each.on_request or each.on_error or each.on_stream_end for each in hooks)
         self._async: frozenset[str] | None = None
@@ -58,10 +59,10 @@ class HookedCore:
         return getattr(self._core, name)
 
     def limited(self, limiter: _core.RateLimiter) -> HookedCore:
-        return HookedCore(self._core.limited(limiter), self._hooks)
+        return HookedCore(self._core.limited(limiter), self._hooks, self._of)
 
     def cached(self, cache: _core.LLMCache) -> HookedCore:
-        return HookedCore(self._core.cached(cache), self._hooks)
+        return HookedCore(self._core.cached(cache), self._hooks, self._of)
 
     def chat(self, *given: Any) -> Awaitable[Any]:
         return self._ask("chat", given)
@@ -145,7 +146,9 @@ class HookedCore:
         """Raise `ConfigurationError` if a hook of these is async: here is no event loop for it."""
         for name in names:
             if self.is_async(name):
-                raise ConfigurationError(f"{name} is async; use `await provider.chat(...)` and the like, not .sync")
+                raise ConfigurationError(
+                    f"{self._of or name} is async; use `await provider.chat(...)` and the like, not .sync"
+                )
 
 
 def _sender(method: Callable[..., Any]) -> Callable[[HookCall], Any]:

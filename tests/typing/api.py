@@ -50,6 +50,8 @@ def providers() -> None:
     """Every provider takes the same settings."""
     assert_type(OpenAIProvider(), OpenAIProvider)
     assert_type(OpenAIProvider("key", model="gpt-4o-mini", embedding_model="e"), OpenAIProvider)
+    OpenAIProvider(lambda: "key")
+    OpenAIProvider(lambda: 7)  # type: ignore[arg-type]
     AnthropicProvider(timeout=Timeouts(first_token=20, idle=10), retry=3)
     GeminiProvider(timeout=dt.timedelta(seconds=5), retry=RetryPolicy(max_retries=1, base_delay=0.1))
     OllamaProvider(base_url="http://localhost:11434", headers={"x-tenant": "a"}, http=HTTPConfig(protocol="http2"))

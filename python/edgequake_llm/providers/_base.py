@@ -12,7 +12,7 @@ from edgequake_llm.prompt_caching import CachePromptConfig
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sys
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
     from typing import Any, ClassVar, TypeAlias, TypedDict
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgequake_llm.run import RunResult, RunStream, SyncRunStream
 
     Message: TypeAlias = _core.ChatMessage | Mapping[str, Any]
+    Key: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
     class Settings(TypedDict, total=False):
         """How a provider is set up, as keyword arguments."""
@@ -87,7 +88,9 @@ class Provider:
     children. It holds settings and no connection; connections belong to the process and are shared by all providers of
     equal settings. So even a new provider for each request is fast.
 
-    `api_key` and `base_url` come from the environment where they are not given. `model` is what calls use unless they
+    `api_key` and `base_url` come from the environment where they are not given. `api_key` may be a function, async or
+    not, that is asked for the key of each call; a token that it gives with `Bearer ` in front goes into the header
+    `authorization`. `model` is what calls use unless they
     name another, `embedding_model` what `embed` uses. `headers` go into every request. `timeout` is seconds for the
     whole call, or `Timeouts`. `retry` is a `RetryPolicy`, or a number of retries. `http` is an `HTTPConfig`: how
     connections are made. `prompt_cache=True`, or a `CachePromptConfig`, has the provider cache the beginnings of
@@ -117,7 +120,7 @@ class Provider:
 
     def __init__(
         self,
-        api_key: str | None = None,
+        api_key: Key | None = None,
         **settings: Unpack[Settings],
     ) -> None:
         self._set_up(None, self.wire, api_key, **settings)
@@ -126,7 +129,7 @@ class Provider:
         self,
         preset: _core.Preset | None,
         wire: str,
-        api_key: str | None,
+        api_key: Key | None,
         *,
         model: str | None = None,
         embedding_model: str | None = None,
@@ -151,6 +154,7 @@ class Provider:
             api_key = first_set(setup.key_variables, os.environ)
         elif isinstance(api_key, str) and not api_key.strip():
             api_key = None
+        source = api_key if callable(api_key) else None
         if base_url is None:
             if preset is None:
                 base_url = self._base_url(os.environ)
@@ -163,7 +167,7 @@ class Provider:
         self._core = _core.Provider(
             wire,
             base_url=base_url,
-            api_key=api_key,
+            api_key=None if callable(api_key) else api_key,
             headers=dict(headers or {}),
             model=model or (self.default_model if preset is None else None),
             embedding_model=embedding_model or (self.default_embedding_model if preset is None else None),
@@ -173,6 +177,10 @@ class Provider:
             drop_unsupported=drop_unsupported,
             prompt_cache=_prompt_cache(setup.name, prompt_cache),
         )
+        if source is not None:
+            from edgequake_llm._key_source import keyed
+
+            self._core = keyed(self._core, source)  # type: ignore[assignment]  # it acts as one
         self.sync = self._sync_calls()
 
     def _sync_calls(self) -> SyncCalls:

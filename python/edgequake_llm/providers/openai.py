@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     else:
         from typing_extensions import Self
 
-    from edgequake_llm.providers._base import Settings
+    from edgequake_llm.providers._base import Key, Settings
 
 _WIRES = {"chat": "", "responses": "-responses"}
 """What follows a server's name in the name of its format, for each API."""
@@ -54,7 +54,7 @@ class OpenAIProvider(Provider):
     __slots__ = ()
 
     def __init__(
-        self, api_key: str | None = None, *, api: Literal["chat", "responses"] = "chat", **settings: Unpack[Settings]
+        self, api_key: Key | None = None, *, api: Literal["chat", "responses"] = "chat", **settings: Unpack[Settings]
     ) -> None:
         self._set_up(None, _wire(self.name, api), api_key, **settings)
 
@@ -62,7 +62,7 @@ class OpenAIProvider(Provider):
     def preset(
         cls,
         name: str,
-        api_key: str | None = None,
+        api_key: Key | None = None,
         *,
         api: Literal["chat", "responses"] = "chat",
         api_version: str | None = None,

@@ -694,6 +694,13 @@ impl Provider {
         self.name()
     }
 
+    /// The header that keys go into, and what stands before them there.
+    #[getter]
+    fn key_header(&self) -> (&'static str, &'static str) {
+        let header = self.endpoint.wire.key_header();
+        (header.name, header.prefix)
+    }
+
     /// The base URL.
     #[getter]
     fn base_url(&self) -> &str {
