@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
@@ -347,6 +350,34 @@ async def test_an_async_hook_of_a_dropped_stream_runs_as_a_task():
         await anext(streams[0])
         with pytest.warns(ResourceWarning, match="no event loop"):
             await asyncio.to_thread(streams.clear)
+
+
+@pytest.mark.parametrize("form", ["async", "sync"])
+def test_a_stream_that_is_open_at_the_end_of_the_program_says_nothing(form):
+    program = """
+        import asyncio, sys
+        from edgequake_llm import HookedProvider, Hooks, OpenAIProvider
+        llm = HookedProvider(OpenAIProvider("k", base_url=sys.argv[1]), Hooks(on_stream_end=print))
+        async def begin():
+            stream = llm.stream("hi")
+            print(await anext(stream), end="")
+            return stream
+        if sys.argv[2] == "async":
+            kept = asyncio.run(begin())
+        else:
+            kept = llm.sync.stream("hi")
+            print(next(kept), end="")
+        """
+    with Simulator(text="one two three", gap=0.2) as sim:
+        ran = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program), sim.provider("openai").base_url, form],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.strip() == "one"
 
 
 async def test_every_other_call_passes(sim):

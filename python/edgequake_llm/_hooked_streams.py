@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from time import perf_counter
 
 from edgequake_llm import _core
@@ -9,7 +10,6 @@ from edgequake_llm._exceptions import ClosedError, ConfigurationError, LLMError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import sys
     from collections.abc import Callable, Coroutine, Generator
     from types import TracebackType
     from typing import Any
@@ -180,8 +180,8 @@ class _Stream:
         return self._there().metrics  # type: ignore[no-any-return]
 
     def _is_left(self) -> bool:
-        """Whether the stream is dropped before its end, and somebody is to hear of it."""
-        return not getattr(self, "_ended", True) and bool(self._entered)
+        """Whether the stream is dropped before its end, and somebody is to hear of it, and still can."""
+        return not getattr(self, "_ended", True) and bool(self._entered) and not sys.is_finalizing()
 
 
 def _reason(exc_type: type[BaseException] | None) -> Ended:
