@@ -13,12 +13,13 @@ KNOWN = {
     "temperature": "temperature",
     "top_p": "top_p",
     "user": "user",
+    "metadata": "metadata",
     "tools": "tools",
     "tool_choice": "tool_choice",
     "parallel_tool_calls": "parallel_tool_calls",
     "prompt_cache_key": "prompt_cache_key",
 }
-OWN = {"background", "metadata", "previous_response_id", "service_tier", "store", "truncation"}
+OWN = {"background", "previous_response_id", "service_tier", "store", "truncation"}
 ENCRYPTED = "reasoning.encrypted_content"
 
 
