@@ -225,6 +225,35 @@ async def test_it_keeps_to_its_limits(sim):
     assert (small.cache.stats().entries, small.cache.stats().bytes) == (0, 0)
 
 
+async def test_answers_and_vectors_die_with_their_time(sim):
+    clock = FakeClock()
+    provider = CachedProvider(sim.provider(), LLMCache(CacheConfig(ttl=10), clock=clock))
+
+    async def known():
+        read = provider.stream("ho")
+        async for _ in read:
+            pass
+        return [(await provider.complete("hi")).cached, (await provider.embed(["a"])).cached, read.response.cached]
+
+    assert await known() == [False] * 3
+    clock.now = 9.875
+    assert await known() == [True] * 3
+    clock.now = 10
+    assert await known() == [False] * 3
+    assert provider.cache.stats().expirations == 3
+
+
+async def test_an_entry_weighs_little_more_than_what_it_holds():
+    """By the cache's own count; `benches/cache_memory.py` compares that with the process's memory."""
+    with Simulator(text="x" * 1024, embedding_dims=1536) as sim:
+        answers, vectors = (cached(sim.provider()) for _ in range(2))
+        for n in range(10):
+            await answers.complete(f"{n}")
+        await vectors.embed([f"{n}" for n in range(10)])
+    assert 10 * 1024 < answers.cache.stats().bytes < 10 * 2000
+    assert 10 * 6144 < vectors.cache.stats().bytes < 10 * 6500
+
+
 # ---- Streams ----
 
 

@@ -12,6 +12,7 @@ from edgequake_llm import (
     CacheConfig,
     CachedProvider,
     LLMCache,
+    LLMError,
     OpenAIProvider,
     RateLimitedProvider,
     RateLimiterConfig,
@@ -155,9 +156,12 @@ async def test_streams_of_other_patience_with_the_provider_do_not_share():
             assert await read(provider.stream("hi", timeout=Timeouts(idle=60))) == "b"
 
 
-async def test_a_shared_stream_takes_one_slot(sim):
+@pytest.mark.parametrize("cache_outside", [True, False])
+async def test_a_shared_stream_takes_one_slot(sim, cache_outside):
     limits = RateLimiterConfig(max_concurrent=1, requests_per_minute=2, burst=2, max_wait=0.01)
-    provider = CachedProvider(RateLimitedProvider(sim.provider(), limits), LLMCache())
+    provider = sim.provider()
+    for wrap in (0, 1) if cache_outside else (1, 0):
+        provider = CachedProvider(provider, LLMCache()) if wrap else RateLimitedProvider(provider, limits)
     texts = await asyncio.gather(*(read(provider.stream("hi")) for _ in range(50)))
     assert len(set(texts)) == 1
     assert sim.stats().requests == 1
@@ -192,9 +196,13 @@ async def test_a_failure_before_the_first_event_is_tried_again_for_all():
         assert sorted({stream.response.attempts for stream in streams}) == [0, 2]
 
 
-async def test_a_break_in_the_middle_reaches_all_with_what_came_and_is_not_kept():
+ERROR_EVENT = sse({"error": {"message": "overloaded", "type": "server_error"}})
+
+
+@pytest.mark.parametrize(("end", "error"), [(CLOSE, StreamInterrupted), (ERROR_EVENT, LLMError)])
+async def test_a_break_in_the_middle_reaches_all_with_what_came_and_is_not_kept(end, error):
     release = threading.Event()
-    with RawServer([head(), pieces("ab"), release, CLOSE], [head(), pieces("up"), END]) as server:
+    with RawServer([head(), pieces("ab"), release, end], [head(), pieces("up"), END]) as server:
         provider = to(server, retry=3)
         early = provider.stream("hi")
         assert await anext(early) == "a"
@@ -205,10 +213,11 @@ async def test_a_break_in_the_middle_reaches_all_with_what_came_and_is_not_kept(
         release.set()
         rest = []
         for stream in (early, *late):
-            with pytest.raises(StreamInterrupted) as broken:
+            with pytest.raises(error) as broken:
                 async for text in stream:
                     rest.append(text)
             assert broken.value.partial.content == "ab"
+            assert broken.value.provider == "openai"
         assert rest == ["b"] * 6 + ["a", "b"] * 5
         assert len(server.requests) == 1, "a stream is never sent again"
         assert provider.cache.stats().entries == 0
