@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 
 import pytest
@@ -23,6 +24,7 @@ from edgequake_llm import (
     Timeouts,
     TotalTimeout,
 )
+from support.processes import run
 from support.raw import CLOSE, HOLD, RawServer, answer, head, openai_answer, openai_delta, sse
 from support.waiting import aeventually, eventually
 
@@ -386,6 +388,33 @@ async def test_a_whole_call_reads_a_stopped_stream_to_its_end(torrent, own_pool)
     assert response.usage.completion_tokens == TORRENT
     assert text + await read(stream) == response.content
     assert torrent.stats().requests == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_was_read_takes_no_more_than_its_text(torrent):
+    out = run(
+        """
+        import os, sys
+        from edgequake_llm import CachedProvider, LLMCache, OpenAIProvider
+        def resident():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        llm = CachedProvider(OpenAIProvider("key", base_url=sys.argv[1]), LLMCache())
+        next(llm.sync.stream("warm up"))
+        before, length = resident(), 0
+        stream = llm.sync.stream("hi")
+        for n, text in enumerate(stream):
+            length += len(text)
+            if n == 149_000:
+                break
+        print(resident() - before, length)
+        """,
+        torrent.base_url("openai"),
+    )
+    grown, length = map(int, out.split())
+    # The text is built up by the call and kept by the tape, each with room to grow; pieces would take 60 bytes each.
+    assert grown < 6 * length + (2 << 20)
+    assert 6 * length + (2 << 20) < 149_000 * 60
 
 
 # ---- Streams and whole calls ----

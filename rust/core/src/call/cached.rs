@@ -210,7 +210,7 @@ pub async fn ask_stream(route: Route, request: ChatRequest, place: Chat, sender:
                 innermost.add_saved(&answer, &request.model);
                 return replay(answer.recall(Duration::ZERO), sender);
             }
-            share_stream(&route, &request, key, &innermost, &sender).await
+            Box::pin(share_stream(&route, &request, key, &innermost, &sender)).await
         }
     };
     sender.finish(outcome.map(Box::new).map_err(|error| route.endpoint.named(error)));

@@ -1,8 +1,9 @@
 //! What has come of a stream that equal calls share: written once, read by each from its beginning at its own pace.
 //!
 //! The request is read as fast as the fastest reader reads: a slow one holds nobody up, and when all are slow the socket is
-//! left alone until one of them goes on. The tape is kept whole as long as somebody reads it, for those who come later,
-//! so it is as large as the answer; each reader's own queue is bounded as any stream's.
+//! left alone until one of them goes on. What all readers have read is kept for those who come later, its pieces joined, so
+//! that it takes what its text takes; what one of them still has to read is kept piece by piece. Each reader's own queue is
+//! bounded as any stream's.
 
 use std::{
     future::poll_fn,
@@ -13,6 +14,7 @@ use std::{
     vec::Drain,
 };
 
+use slab::Slab;
 use tokio::sync::Notify;
 
 use super::{
@@ -26,6 +28,9 @@ use crate::{
     model::{Assembly, Event, Response},
 };
 
+/// So many events that all have read are worth being joined.
+const MANY: usize = 256;
+
 /// A place on the tape: so many events, and so many bytes, come before it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
@@ -33,11 +38,26 @@ struct Place {
     bytes: usize,
 }
 
+impl Place {
+    fn pass(&mut self, event: &Event) {
+        self.events += 1;
+        self.bytes += event.size();
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
+    /// What all readers have read, joined.
+    old: Vec<Event>,
+    /// The last counts of tokens among it: some providers send them after each piece, and only the last ones hold.
+    old_usage: Option<Event>,
+    /// The rest, and where it begins and ends.
     events: Vec<Event>,
-    bytes: usize,
+    start: Place,
+    end: Place,
     metrics: Metrics,
+    /// How many events each reader has passed on.
+    readers: Slab<usize>,
     /// Where the fastest reader is or was.
     furthest: Place,
     /// Those who want the whole answer and no events.
@@ -49,8 +69,30 @@ impl State {
     /// The same bounds ahead of the fastest reader as a reader's queue has.
     fn has_room(&self) -> bool {
         let Place { events, bytes } = self.furthest;
-        let near = self.events.len() - events < MAX_EVENTS && self.bytes - bytes < MAX_BYTES;
+        let near = self.end.events - events < MAX_EVENTS && self.end.bytes - bytes < MAX_BYTES;
         near || self.driving > 0
+    }
+
+    /// Joins what all have read.
+    fn join(&mut self) {
+        let slowest = self.readers.iter().map(|(_, events)| *events).min().unwrap_or(self.end.events);
+        let read = slowest - self.start.events;
+        if read < MANY {
+            return;
+        }
+        let Self { old, old_usage, events, start, .. } = self;
+        for event in events.drain(..read) {
+            start.pass(&event);
+            if matches!(event, Event::Usage(_)) {
+                *old_usage = Some(event);
+                continue;
+            }
+            let apart = match old.last_mut() {
+                Some(last) => last.join(event),
+                None => Some(event),
+            };
+            old.extend(apart);
+        }
     }
 }
 
@@ -77,7 +119,13 @@ impl Tape {
 
     /// A reader at the beginning, who passes the events on to `sender`.
     pub(super) fn play(self: Arc<Self>, sender: &Sender) -> Playing<'_> {
-        Playing { tape: self, sender, place: Place::default(), batch: Vec::new() }
+        let (reader, place, batch) = {
+            let mut state = lock(&self.state);
+            let start = state.start;
+            let old = state.old.iter().chain(&state.old_usage).cloned().collect();
+            (state.readers.insert(start.events), start, old)
+        };
+        Playing { tape: self, reader, sender, place, batch, begun: false }
     }
 }
 
@@ -91,8 +139,11 @@ impl Sink for Tape {
                     state.metrics.add_output_tokens(1, now);
                 }
                 carries |= event.carries();
-                state.bytes += event.size();
+                state.end.pass(&event);
                 state.events.push(event);
+            }
+            if state.events.len() >= 2 * MANY {
+                state.join();
             }
         }
         self.grown.notify_waiters();
@@ -135,9 +186,18 @@ impl Drop for Driving {
 #[derive(Debug)]
 pub(super) struct Playing<'a> {
     tape: Arc<Tape>,
+    reader: usize,
     sender: &'a Sender,
     place: Place,
+    /// What is to be passed on next: at first, what all others had read already.
     batch: Vec<Event>,
+    begun: bool,
+}
+
+impl Drop for Playing<'_> {
+    fn drop(&mut self) {
+        lock(&self.tape.state).readers.try_remove(self.reader);
+    }
 }
 
 impl Playing<'_> {
@@ -164,21 +224,24 @@ impl Playing<'_> {
     }
 
     fn is_behind(&self) -> bool {
-        lock(&self.tape.state).events.len() > self.place.events
+        !self.batch.is_empty() || lock(&self.tape.state).end.events > self.place.events
     }
 
-    /// Passes on as much as fills an empty queue.
+    /// Passes on as much as fills an empty queue; what all others had read already in one go, as an answer that is known.
     fn pass(&mut self, clock: &Clock) {
         let writer = {
             let mut state = lock(&self.tape.state);
-            let start = self.place.bytes;
-            for event in state.events.iter().skip(self.place.events).take(MAX_EVENTS) {
-                self.place.events += 1;
-                self.place.bytes += event.size();
+            let start = self.place;
+            let ahead = start.events - state.start.events;
+            for event in state.events.iter().skip(ahead).take(MAX_EVENTS) {
+                self.place.pass(event);
                 self.batch.push(event.clone());
-                if self.place.bytes - start >= MAX_BYTES {
+                if self.place.bytes - start.bytes >= MAX_BYTES {
                     break;
                 }
+            }
+            if let Some(reader) = state.readers.get_mut(self.reader) {
+                *reader = self.place.events;
             }
             if self.place.events > state.furthest.events {
                 state.furthest = self.place;
@@ -188,19 +251,22 @@ impl Playing<'_> {
         if let Some(writer) = writer {
             writer.wake();
         }
+        self.begun = true;
         self.sender.push(self.batch.drain(..), clock.elapsed());
     }
 
     /// The answer as far as it was passed on; `None` if nothing was.
     pub(super) fn so_far(&self, model: &str) -> Option<Response> {
-        if self.place.events == 0 {
+        if !self.begun {
             return None;
         }
         let mut answer = Assembly::new();
         answer.meta("", model);
-        let state = lock(&self.tape.state);
-        state.events.iter().take(self.place.events).for_each(|event| answer.event(event));
-        drop(state);
+        {
+            let state = lock(&self.tape.state);
+            let passed = state.events.iter().take(self.place.events - state.start.events);
+            state.old.iter().chain(&state.old_usage).chain(passed).for_each(|event| answer.event(event));
+        }
         Some(answer.into_response())
     }
 }
@@ -253,6 +319,43 @@ mod tests {
         assert_eq!((read(&mut early), read(&mut late)), (numbers(3..5), numbers(0..5)));
         assert_eq!(following.so_far("m").unwrap().text(), "01234");
         assert_eq!(tape.metrics().output_tokens(), 5);
+    }
+
+    #[test]
+    fn what_all_have_read_is_joined_and_late_ones_get_it_whole() {
+        let (tape, clock) = (Arc::new(Tape::default()), Clock::start(Timeouts::default()));
+        let ((first_end, mut first), (second_end, mut second)) = (queue(), queue());
+        let (mut at_first, mut at_second) = (tape.clone().play(&first_end), tape.clone().play(&second_end));
+        let kept = |tape: &Tape| lock(&tape.state).events.len();
+        let mut texts = Vec::new();
+        for n in 0..40 {
+            push(&tape, numbers(n * 100..(n + 1) * 100));
+            assert!(waits(at_first.on(&clock)));
+            texts.append(&mut read(&mut first));
+            if n < 20 {
+                assert!(waits(at_second.on(&clock)));
+                assert!(kept(&tape) < 3 * MANY, "{}", kept(&tape));
+                texts.truncate((n + 1) * 100);
+                read(&mut second);
+            }
+        }
+        assert_eq!(texts, numbers(0..4000), "piece by piece, for who was there");
+        assert!(kept(&tape) > 2000 - MANY, "the slow one has them to read yet");
+        let (late_end, mut late) = queue();
+        let mut at_late = tape.clone().play(&late_end);
+        assert!(at_late.so_far("m").is_none());
+        let mut late_read = Vec::new();
+        for _ in 0..10 {
+            assert!(waits(at_late.on(&clock)));
+            late_read.append(&mut read(&mut late));
+        }
+        assert_eq!(late_read.concat(), numbers(0..4000).concat());
+        assert!(late_read.len() < 2000 + 3 * MANY, "few pieces for what all had read");
+        assert_eq!(at_late.so_far("m").unwrap().text(), numbers(0..4000).concat());
+        assert_eq!(at_second.so_far("m").unwrap().text(), numbers(0..2000).concat());
+        drop(at_second);
+        push(&tape, numbers(4000..4001));
+        assert!(kept(&tape) <= 1, "nobody is behind any more");
     }
 
     #[test]

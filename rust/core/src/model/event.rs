@@ -50,6 +50,23 @@ impl Event {
         matches!(self, Self::Text(_) | Self::Thinking(_) | Self::Refusal(_) | Self::ToolCallDelta { .. })
     }
 
+    /// Takes the next event in, if both are pieces of the same thing; else it comes back.
+    #[must_use]
+    pub fn join(&mut self, next: Self) -> Option<Self> {
+        match (self, next) {
+            (Self::Text(text), Self::Text(more))
+            | (Self::Thinking(text), Self::Thinking(more))
+            | (Self::Refusal(text), Self::Refusal(more)) => text.push_str(&more),
+            (Self::ToolCallDelta { index, arguments }, Self::ToolCallDelta { index: same, arguments: more })
+                if *index == same =>
+            {
+                arguments.push_str(&more);
+            }
+            (_, next) => return Some(next),
+        }
+        None
+    }
+
     /// Roughly how many bytes the event holds while it waits to be read.
     pub fn size(&self) -> usize {
         size_of::<Self>()
@@ -59,5 +76,40 @@ impl Event {
                 Self::Part(_) | Self::Citation(_) => 256,
                 Self::ToolCallStart { .. } | Self::Usage(_) | Self::Finish(_) => 0,
             }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pieces_of_the_same_thing_are_joined() {
+        let delta = |index, text: &str| Event::ToolCallDelta { index, arguments: text.into() };
+        let usage = Event::Usage(Usage::default());
+        let mut all: Vec<Event> = Vec::new();
+        for event in [
+            Event::Text("a".into()),
+            Event::Text("b".into()),
+            Event::Thinking("c".into()),
+            Event::Text("d".into()),
+            delta(0, "e"),
+            delta(0, "f"),
+            delta(1, "g"),
+            usage.clone(),
+            usage.clone(),
+            Event::Finish(FinishReason::Stop),
+            Event::Finish(FinishReason::Stop),
+        ] {
+            let apart = match all.last_mut() {
+                Some(last) => last.join(event),
+                None => Some(event),
+            };
+            all.extend(apart);
+        }
+        let texts = [Event::Text("ab".into()), Event::Thinking("c".into()), Event::Text("d".into())];
+        let rest = [delta(0, "ef"), delta(1, "g"), usage.clone(), usage];
+        let finish = [Event::Finish(FinishReason::Stop), Event::Finish(FinishReason::Stop)];
+        assert_eq!(all, texts.into_iter().chain(rest).chain(finish).collect::<Vec<_>>());
     }
 }
