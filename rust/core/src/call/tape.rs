@@ -93,6 +93,9 @@ impl State {
             };
             old.extend(apart);
         }
+        if self.furthest.events < self.start.events {
+            self.furthest = self.start;
+        }
     }
 }
 
@@ -273,6 +276,8 @@ impl Playing<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{
         call::{Next, Receiver, Timeouts, queue},
@@ -356,6 +361,82 @@ mod tests {
         drop(at_second);
         push(&tape, numbers(4000..4001));
         assert!(kept(&tape) <= 1, "nobody is behind any more");
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Push(usize),
+        Come,
+        /// This reader passes on what it can.
+        Pass(usize),
+        /// This one's queue is read empty.
+        Read(usize),
+        Leave(usize),
+    }
+
+    fn ops() -> impl Strategy<Value = Vec<Op>> {
+        let op = prop_oneof![
+            4 => (1..600_usize).prop_map(Op::Push),
+            1 => Just(Op::Come),
+            6 => (0..4_usize).prop_map(Op::Pass),
+            4 => (0..4_usize).prop_map(Op::Read),
+            1 => (0..4_usize).prop_map(Op::Leave),
+        ];
+        prop::collection::vec(op, 0..60)
+    }
+
+    proptest! {
+        /// Against one long text: whatever comes, goes and dawdles, each reader has a beginning of it, and in the end all.
+        #[test]
+        fn every_reader_reads_the_same_text(ops in ops()) {
+            let (tape, clock) = (Arc::new(Tape::default()), Clock::start(Timeouts::default()));
+            let (mut whole, mut count) = (String::new(), 0);
+            let mut readers: Vec<(Playing<'_>, Receiver, String)> = Vec::new();
+            for op in ops {
+                match op {
+                    Op::Push(n) => {
+                        let room = tape.has_room();
+                        let ahead = readers.iter().map(|(playing, ..)| playing.place.events).max();
+                        let near = ahead.is_none_or(|ahead| count - ahead < MAX_EVENTS);
+                        prop_assert!(room || !near || readers.is_empty(), "who is near the end makes room");
+                        push(&tape, numbers(count..count + n));
+                        whole += &numbers(count..count + n).concat();
+                        count += n;
+                    }
+                    Op::Come => {
+                        let (sender, receiver) = queue();
+                        let sender: &'static Sender = Box::leak(Box::new(sender));
+                        readers.push((tape.clone().play(sender), receiver, String::new()));
+                    }
+                    Op::Pass(at) => {
+                        if let Some((playing, ..)) = readers.get_mut(at) {
+                            prop_assert!(waits(playing.on(&clock)));
+                        }
+                    }
+                    Op::Read(at) => {
+                        if let Some((_, receiver, text)) = readers.get_mut(at) {
+                            *text += &read(receiver).concat();
+                            prop_assert!(whole.starts_with(text.as_str()));
+                        }
+                    }
+                    Op::Leave(at) => {
+                        if at < readers.len() {
+                            readers.remove(at);
+                        }
+                    }
+                }
+            }
+            for (mut playing, mut receiver, mut text) in readers {
+                while text.len() < whole.len() {
+                    prop_assert!(waits(playing.on(&clock)));
+                    let more = read(&mut receiver).concat();
+                    prop_assert!(!more.is_empty());
+                    text += &more;
+                }
+                prop_assert_eq!(&text, &whole);
+                prop_assert_eq!(playing.so_far("m").map(|so_far| so_far.text()).unwrap_or_default(), text);
+            }
+        }
     }
 
     #[test]
