@@ -75,6 +75,11 @@ pub(super) fn count(request: &ChatRequest) -> Result<Vec<u8>, Error> {
 /// System prompt, messages, tools, or the tool that stands for the answer's form.
 fn prompt(body: &mut ObjectWriter<'_>, request: &ChatRequest, form: &Form<'_>) -> Result<(), Error> {
     let options = &request.options;
+    let forced = matches!(options.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
+    if forced && !traits(&request.model).forced {
+        let instead = format!("{} decides by itself: ask for the call in the prompt", request.model);
+        return Err(unsupported(NAME, "tool_choice", &instead));
+    }
     check_marks(request)?;
     system_parts(NAME, &request.messages)?;
     let system: Vec<_> =
@@ -162,6 +167,10 @@ fn form<'a>(model: &str, options: &'a Options, thinking: &Thinking) -> Result<Fo
         let instead = "a schema of closed objects and a model of Claude 4.5 or later go with both";
         return Err(unsupported(NAME, &format!("{says} together with tools or reasoning"), instead)
             .with_param("response_format".to_owned()));
+    }
+    if !traits(model).forced {
+        let instead = format!("{model} cannot be told to call a tool, which is how; a schema of closed objects works");
+        return Err(unsupported(NAME, says, &instead).with_param("response_format".to_owned()));
     }
     let about = "Give the answer by calling this tool, and say nothing else.";
     Ok(Form::Tool(json!({"name": JSON_TOOL, "description": about, "input_schema": schema})))

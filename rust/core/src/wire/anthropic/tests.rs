@@ -167,6 +167,32 @@ fn tool_choices() {
 }
 
 #[test]
+fn models_that_cannot_be_told_to_call_a_tool() {
+    let refused = |model: &str, options: Options| {
+        let messages = vec![Message::text(Role::User, "hi").into()];
+        let request = ChatRequest { model: model.into(), messages, options, stream: false };
+        let outcomes = [Anthropic.encode_chat(&request).map(drop), Anthropic.count_tokens(&request).map(drop)];
+        outcomes.map(|outcome| outcome.err().and_then(|error| error.param().map(str::to_owned)))
+    };
+    let choice = |choice| Options { tools: vec![weather()], tool_choice: Some(choice), ..Options::default() };
+    let json = || Options { response_format: Some(ResponseFormat::Json), ..Options::default() };
+    for model in ["claude-opus-5-5", "claude-sonnet-5-5", "claude-fable-5-1"] {
+        for forced in [ToolChoice::Required, ToolChoice::Named("weather".into())] {
+            assert_eq!(
+                refused(model, choice(forced)),
+                [Some("tool_choice".to_owned()), Some("tool_choice".to_owned())]
+            );
+        }
+        assert_eq!(refused(model, choice(ToolChoice::Auto)), [None, None]);
+        assert_eq!(refused(model, json())[0].as_deref(), Some("response_format"));
+    }
+    for model in ["claude-opus-5", "claude-fable-5", "claude-haiku-4-5", "a-model-of-tomorrow"] {
+        assert_eq!(refused(model, choice(ToolChoice::Required)), [None, None], "{model}");
+        assert_eq!(refused(model, json()), [None, None], "{model}");
+    }
+}
+
+#[test]
 fn what_anthropic_has_not_is_refused() {
     let refused = |options| Anthropic.encode_chat(&ask(options)).unwrap_err();
     for (param, options) in [

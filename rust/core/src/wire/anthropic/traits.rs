@@ -2,7 +2,8 @@
 //!
 //! A model whose name is not understood is asked for whatever the caller wants. Sources: Anthropic's guides "Structured outputs" (4.5
 //! and later), "Adaptive thinking" (4.6 and later; 4.7 and later have no other), "Effort" (Opus 4.5, and 4.6 and later),
-//! the migration guides of Fable 5 and Mythos 5 and "What's new in Opus 5.5" (these always think, and so does Sonnet 5.5).
+//! the migration guides of Fable 5 and Mythos 5 and "What's new in Opus 5.5" (these always think, and so does Sonnet 5.5;
+//! 5.5, and Fable and Mythos from 5.1 on, cannot be told to call a tool).
 
 /// What a model can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,13 +18,15 @@ pub(super) struct Traits {
     pub(super) effort: bool,
     /// Can be told not to think (`thinking.type` is `disabled`).
     pub(super) off: bool,
+    /// Can be told to call a tool (`tool_choice.type` is `any` or `tool`).
+    pub(super) forced: bool,
 }
 
 /// What the model of this name can do.
 pub(super) fn traits(model: &str) -> Traits {
     let always = ["fable", "mythos"].iter().any(|name| model.contains(name));
     let Some(version) = version(model) else {
-        return Traits { structured: true, adaptive: true, budget: !always, effort: true, off: !always };
+        return Traits { structured: true, adaptive: true, budget: !always, effort: true, off: !always, forced: true };
     };
     let opus = model.contains("opus");
     Traits {
@@ -32,6 +35,7 @@ pub(super) fn traits(model: &str) -> Traits {
         budget: ((3, 7)..=(4, 6)).contains(&version),
         effort: version >= (4, 6) || opus && version == (4, 5),
         off: version < (5, 5) && !always,
+        forced: version < (5, 5) && !(always && version > (5, 0)),
     }
 }
 
@@ -77,21 +81,22 @@ mod tests {
     #[test]
     fn generations() {
         let of = |model| {
-            let Traits { structured, adaptive, budget, effort, off } = traits(model);
-            [structured, adaptive, budget, effort, off].map(u8::from)
+            let Traits { structured, adaptive, budget, effort, off, forced } = traits(model);
+            [structured, adaptive, budget, effort, off, forced].map(u8::from)
         };
-        assert_eq!(of("claude-3-5-sonnet-20241022"), [0, 0, 0, 0, 1]);
-        assert_eq!(of("claude-3-7-sonnet-20250219"), [0, 0, 1, 0, 1]);
-        assert_eq!(of("claude-opus-4-1-20250805"), [0, 0, 1, 0, 1]);
-        assert_eq!(of("claude-haiku-4-5"), [1, 0, 1, 0, 1]);
-        assert_eq!(of("claude-opus-4-5"), [1, 0, 1, 1, 1]);
-        assert_eq!(of("claude-sonnet-4-6"), [1, 1, 1, 1, 1]);
-        assert_eq!(of("claude-opus-4-7"), [1, 1, 0, 1, 1]);
-        assert_eq!(of("claude-opus-5"), [1, 1, 0, 1, 1]);
-        assert_eq!(of("claude-fable-5"), [1, 1, 0, 1, 0]);
-        assert_eq!(of("claude-mythos-preview"), [1, 1, 0, 1, 0]);
-        assert_eq!(of("claude-mythos-5"), [1, 1, 0, 1, 0]);
-        assert_eq!(of("claude-opus-5-5"), [1, 1, 0, 1, 0]);
-        assert_eq!(of("a-model-of-tomorrow"), [1, 1, 1, 1, 1]);
+        assert_eq!(of("claude-3-5-sonnet-20241022"), [0, 0, 0, 0, 1, 1]);
+        assert_eq!(of("claude-3-7-sonnet-20250219"), [0, 0, 1, 0, 1, 1]);
+        assert_eq!(of("claude-opus-4-1-20250805"), [0, 0, 1, 0, 1, 1]);
+        assert_eq!(of("claude-haiku-4-5"), [1, 0, 1, 0, 1, 1]);
+        assert_eq!(of("claude-opus-4-5"), [1, 0, 1, 1, 1, 1]);
+        assert_eq!(of("claude-sonnet-4-6"), [1, 1, 1, 1, 1, 1]);
+        assert_eq!(of("claude-opus-4-7"), [1, 1, 0, 1, 1, 1]);
+        assert_eq!(of("claude-opus-5"), [1, 1, 0, 1, 1, 1]);
+        assert_eq!(of("claude-fable-5"), [1, 1, 0, 1, 0, 1]);
+        assert_eq!(of("claude-mythos-preview"), [1, 1, 0, 1, 0, 1]);
+        assert_eq!(of("claude-mythos-5"), [1, 1, 0, 1, 0, 1]);
+        assert_eq!(of("claude-fable-5-1"), [1, 1, 0, 1, 0, 0]);
+        assert_eq!(of("claude-opus-5-5"), [1, 1, 0, 1, 0, 0]);
+        assert_eq!(of("a-model-of-tomorrow"), [1, 1, 1, 1, 1, 1]);
     }
 }
