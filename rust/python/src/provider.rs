@@ -241,7 +241,7 @@ impl Provider {
                 call::replay(completed, sender);
                 Work::done()
             }
-            Recall::Unknown(place) => Work::start(py, call::ask_stream(route, request, place, sender))?,
+            Recall::Unknown(place) => Work::start(py, call::ask_stream(route, Box::new(request), place, sender))?,
         };
         Ok((receiver, work))
     }
@@ -469,7 +469,7 @@ impl Provider {
         match call::recall_chat(&route, &request) {
             Recall::Known(completed) => Self::finish_chat(py, name, form, Ok(completed)).map(Call::ready),
             Recall::Unknown(place) => {
-                let work = call::ask_chat(route, request, place);
+                let work = call::ask_chat(route, Box::new(request), place);
                 Call::start(py, work, move |py, outcome| Self::finish_chat(py, name, form, outcome))
             }
         }
@@ -488,7 +488,7 @@ impl Provider {
         let route = self.route(py, endpoint)?;
         let outcome = match call::recall_chat(&route, &request) {
             Recall::Known(completed) => Ok(completed),
-            Recall::Unknown(place) => Work::start(py, call::ask_chat(route, request, place))?.wait(py)?,
+            Recall::Unknown(place) => Work::start(py, call::ask_chat(route, Box::new(request), place))?.wait(py)?,
         };
         Self::finish_chat(py, self.name(), form, outcome)
     }

@@ -127,9 +127,11 @@ fn refresh_chat(route: &Route, request: &ChatRequest, key: Key, cache: &Arc<LlmC
 ///
 /// # Errors
 /// Any [`ErrorKind`](crate::ErrorKind); the error names the provider and tells how many requests were sent.
-pub async fn ask_chat(route: Route, request: ChatRequest, place: Chat) -> Result<Completed<Response>, Error> {
+pub async fn ask_chat(route: Route, request: Box<ChatRequest>, place: Chat) -> Result<Completed<Response>, Error> {
     let Some(key) = place.0 else {
-        return super::unary::chat(&route, request).await.map_err(|error| route.endpoint.named(error));
+        // In a box of the I/O thread's own: so what the two threads pass to each other is small.
+        let asked = Box::pin(super::unary::chat(&route, request)).await;
+        return asked.map_err(|error| route.endpoint.named(error));
     };
     let clock = Clock::start(route.endpoint.timeouts);
     let shared = Box::pin(share_chat(&route, &request, key, &clock, false)).await;
@@ -156,7 +158,7 @@ async fn share_chat(
     anew: bool,
 ) -> Result<(Arc<Completed<Response>>, bool), Error> {
     let Some(innermost) = route.chat_caches(request).next_back() else {
-        return Ok((Arc::new(super::unary::chat(route, request.clone()).await?), true));
+        return Ok((Arc::new(super::unary::chat(route, Box::new(request.clone())).await?), true));
     };
     if let Some(mut stream) = innermost.streams.join(route.stream_flight(key)) {
         let _drives = stream.seen().clone().drive();
@@ -177,7 +179,8 @@ async fn share_chat(
             }
             let caches: Vec<_> = route.chat_caches(&request).cloned().collect();
             // By the one who began it: the others may have other keys, and would not know this one's.
-            let completed = super::unary::chat(&route, request).await.map_err(|error| route.endpoint.named(error))?;
+            let asked = super::unary::chat(&route, Box::new(request)).await;
+            let completed = asked.map_err(|error| route.endpoint.named(error))?;
             caches.iter().for_each(|cache| {
                 cache.keep_answer(key, &completed, route.name());
             });
@@ -200,10 +203,10 @@ fn landed(route: &Route, request: &ChatRequest, key: Key) -> Option<Arc<Answer>>
 ///
 /// Events go to `sender` as they come, and its end is the last thing it is told. A failure before the first event was handed
 /// over is tried again; after it, never: the request would be billed twice and the text would come twice.
-pub async fn ask_stream(route: Route, request: ChatRequest, place: Chat, sender: Sender) {
+pub async fn ask_stream(route: Route, request: Box<ChatRequest>, place: Chat, sender: Sender) {
     let innermost = route.chat_caches(&request).next_back().cloned();
     let outcome = match place.0.zip(innermost) {
-        None => super::stream::stream(&route, request, &sender).await,
+        None => Box::pin(super::stream::stream(&route, request, &sender)).await,
         Some((key, innermost)) => {
             if let Some(answer) = landed(&route, &request, key) {
                 innermost.add_shared();
@@ -228,7 +231,7 @@ async fn share_stream(
         let (route, request, tape) = (route.clone(), request.clone(), tape.clone());
         async move {
             let caches: Vec<_> = route.chat_caches(&request).cloned().collect();
-            let outcome = super::stream::stream(&route, request, &*tape).await;
+            let outcome = super::stream::stream(&route, Box::new(request), &*tape).await;
             let completed = outcome.map_err(|error| route.endpoint.named(error))?;
             caches.iter().for_each(|cache| {
                 cache.keep_answer(key, &completed, route.name());

@@ -30,10 +30,14 @@ const EXCERPT: usize = 1024;
 
 /// A streamed chat call, by the provider itself. As [`super::ask_stream`], but for the end, which the caller tells. Where
 /// others read it too, the total time holds until the first event: from then on each reader keeps to its own.
-pub(super) async fn stream(route: &Route, request: ChatRequest, sink: &dyn Sink) -> Result<Completed<Response>, Error> {
+pub(super) async fn stream(
+    route: &Route,
+    request: Box<ChatRequest>,
+    sink: &dyn Sink,
+) -> Result<Completed<Response>, Error> {
     let endpoint = &route.endpoint;
     let counting = route.estimate(&request);
-    let outgoing = encode(endpoint, request).await?;
+    let outgoing = encode(endpoint, *request).await?;
     let estimate = counting.done().await;
     let clock = Clock::start(endpoint.timeouts);
     let mut retry = Retry::new(endpoint.retry);
@@ -236,7 +240,7 @@ impl Watch {
             }
             while timer.as_mut().poll(cx).is_ready() {
                 if Instant::now() >= deadline.at {
-                    return std::task::Poll::Ready(Err(clock.expired(&deadline)));
+                    return std::task::Poll::Ready(Err(deadline.expired()));
                 }
                 timer.as_mut().reset(deadline.at);
             }

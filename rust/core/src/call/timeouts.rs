@@ -50,6 +50,27 @@ pub(crate) struct Deadline {
     pub(super) at: Instant,
     kind: ErrorKind,
     limit: Duration,
+    /// When the call began.
+    started: Instant,
+}
+
+impl Deadline {
+    /// The error for a deadline that has passed.
+    pub(super) fn expired(&self) -> Error {
+        let (what, name) = match self.kind {
+            ErrorKind::ConnectTimeout => ("no connection", "connect"),
+            ErrorKind::FirstTokenTimeout => ("no first token", "first_token"),
+            ErrorKind::IdleTimeout => ("nothing more came", "idle"),
+            _ => ("no whole answer", "total"),
+        };
+        let elapsed = self.started.elapsed();
+        let message = format!(
+            "{what} within {:?} (Timeouts.{name}; {:.1} s since the call began)",
+            self.limit,
+            elapsed.as_secs_f64()
+        );
+        Error::new(self.kind, message).with_elapsed(elapsed)
+    }
 }
 
 impl Clock {
@@ -78,9 +99,11 @@ impl Clock {
             ErrorKind::FirstTokenTimeout => self.timeouts.first_token,
             _ => self.timeouts.idle,
         };
-        let own = limit.and_then(|limit| Some(Deadline { at: from.checked_add(limit)?, kind, limit }));
+        let own =
+            limit.and_then(|limit| Some(Deadline { at: from.checked_add(limit)?, kind, limit, started: self.started }));
         let total = self.timeouts.total.and_then(|limit| {
-            Some(Deadline { at: self.started.checked_add(limit)?, kind: ErrorKind::TotalTimeout, limit })
+            let at = self.started.checked_add(limit)?;
+            Some(Deadline { at, kind: ErrorKind::TotalTimeout, limit, started: self.started })
         });
         match (own, total) {
             (Some(own), Some(total)) => Some(if own.at <= total.at { own } else { total }),
@@ -88,30 +111,11 @@ impl Clock {
         }
     }
 
-    /// The error for a deadline that has passed.
-    pub(super) fn expired(&self, deadline: &Deadline) -> Error {
-        let (what, name) = match deadline.kind {
-            ErrorKind::ConnectTimeout => ("no connection", "connect"),
-            ErrorKind::FirstTokenTimeout => ("no first token", "first_token"),
-            ErrorKind::IdleTimeout => ("nothing more came", "idle"),
-            _ => ("no whole answer", "total"),
-        };
-        let elapsed = self.elapsed();
-        let message = format!(
-            "{what} within {:?} (Timeouts.{name}; {:.1} s since the call began)",
-            deadline.limit,
-            elapsed.as_secs_f64()
-        );
-        Error::new(deadline.kind, message).with_elapsed(elapsed)
-    }
-
     /// Runs `work` until the phase's deadline.
     pub(super) fn within<F: Future>(&self, kind: ErrorKind, from: Instant, work: F) -> Within<F> {
         match self.deadline(kind, from) {
             None => Within::Unlimited { work },
-            Some(deadline) => {
-                Within::Limited { work: tokio::time::timeout_at(deadline.at, work), deadline, clock: *self }
-            }
+            Some(deadline) => Within::Limited { work: tokio::time::timeout_at(deadline.at, work), deadline },
         }
     }
 
@@ -128,7 +132,7 @@ pin_project! {
     #[derive(Debug)]
     pub(crate) enum Within<F> {
         Unlimited { #[pin] work: F },
-        Limited { #[pin] work: Timeout<F>, deadline: Deadline, clock: Clock },
+        Limited { #[pin] work: Timeout<F>, deadline: Deadline },
     }
 }
 
@@ -137,8 +141,8 @@ impl<F: Future> Future for Within<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             WithinProjection::Unlimited { work } => work.poll(cx).map(Ok),
-            WithinProjection::Limited { work, deadline, clock } => {
-                work.poll(cx).map(|done| done.map_err(|_| clock.expired(deadline)))
+            WithinProjection::Limited { work, deadline } => {
+                work.poll(cx).map(|done| done.map_err(|_| deadline.expired()))
             }
         }
     }

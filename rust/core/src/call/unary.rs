@@ -25,9 +25,9 @@ use crate::{
 const MAX_BODY: usize = 512 << 20;
 
 /// A chat call, by the provider itself. As [`super::ask_chat`].
-pub(super) async fn chat(route: &Route, request: ChatRequest) -> Result<Completed<Response>, Error> {
+pub(super) async fn chat(route: &Route, request: Box<ChatRequest>) -> Result<Completed<Response>, Error> {
     let counting = route.estimate(&request);
-    let outgoing = encode(&route.endpoint, request).await?;
+    let outgoing = encode(&route.endpoint, *request).await?;
     let estimate = counting.done().await;
     let wire = route.endpoint.wire.clone();
     let decode = move |body: &Bytes| {
@@ -114,11 +114,12 @@ async fn attempt<T: Send + 'static>(
     decode: impl FnOnce(&Bytes) -> Result<T, Error> + Send + 'static,
 ) -> Result<(T, Meta), Failed> {
     let (mut answer, _) = open(route, passage, outgoing, clock).await?;
-    let mut metrics = Metrics::default();
     let body = collect(&mut answer.body, clock, MAX_BODY).await?;
-    metrics.record_first_token(clock.elapsed());
+    let came = clock.elapsed();
     let decoded = heavy::run(body.len(), move || decode(&body)).await;
     let value = decoded.map_err(|error| with_head(error, &answer.headers, Some(answer.status.as_u16())))?;
+    let mut metrics = Metrics::default();
+    metrics.record_first_token(came);
     metrics.finish(clock.elapsed());
     Ok((value, meta(answer.headers, answer.version, metrics)))
 }

@@ -5,8 +5,8 @@
 //! that the server has closed it shows when it is next looked at.
 
 use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
+    future::Future,
+    pin::Pin,
     task::{Context, Poll, Waker},
 };
 
@@ -18,6 +18,7 @@ use hyper::{
     client::conn::{TrySendError, http1},
 };
 use hyper_util::rt::TokioIo;
+use pin_project_lite::pin_project;
 
 use super::connect::{Forward, Io};
 
@@ -52,16 +53,9 @@ impl Http1 {
     ///
     /// # Errors
     /// hyper's, with the request where not a byte of it went out.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>> {
-        let mut sent = pin!(self.sender.try_send_request(request));
-        poll_fn(|cx| {
-            self.drive(cx);
-            sent.as_mut().poll(cx)
-        })
-        .await
+    pub(crate) fn send(&mut self, request: Request<Full<Bytes>>) -> Sending<'_, impl Future<Output = Sent>> {
+        let sent = self.sender.try_send_request(request);
+        Sending { connection: self, sent }
     }
 
     /// The next frame of the answer.
@@ -82,5 +76,26 @@ impl Http1 {
     pub(crate) fn is_free(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
         self.driver.is_some() && self.sender.is_ready()
+    }
+}
+
+/// An answer's head, or hyper's error with the request where not a byte of it went out.
+pub(crate) type Sent = Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>>;
+
+pin_project! {
+    /// A request on its way. Written out, because an `async fn` would hold the request twice.
+    pub(crate) struct Sending<'a, F> {
+        connection: &'a mut Http1,
+        #[pin]
+        sent: F,
+    }
+}
+
+impl<F: Future> Future for Sending<'_, F> {
+    type Output = F::Output;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.connection.drive(cx);
+        this.sent.poll(cx)
     }
 }

@@ -108,22 +108,18 @@ impl Connection {
     /// [`SendError`] with [`ErrorKind::Connect`]. Dropping the future takes the request back: the connection is closed
     /// (HTTP/1.1) or the stream reset (HTTP/2).
     pub async fn send(self, outgoing: &Outgoing) -> Result<Answer, SendError> {
+        let refused = |error| SendError { error, stale: false };
         let Self(mut lease) = self;
         let reused = lease.reused();
         let sent = match &mut lease {
             Lease::Http1(connection, origin) => {
                 let request = http1_request(outgoing, origin, connection.forward.as_ref());
-                match request {
-                    Ok(request) => connection.send(request).await,
-                    Err(error) => return Err(SendError { error, stale: false }),
-                }
+                request.map(|request| connection.send(request)).map_err(refused)?.await
             }
             Lease::Http2(seat) => {
                 let request = http2_request(outgoing, seat.origin());
-                match request {
-                    Ok(request) => seat.connection.sender.clone().try_send_request(request).await,
-                    Err(error) => return Err(SendError { error, stale: false }),
-                }
+                let mut sender = seat.connection.sender.clone();
+                request.map(|request| sender.try_send_request(request)).map_err(refused)?.await
             }
         };
         let response = sent.map_err(|mut failed| {
@@ -135,8 +131,7 @@ impl Connection {
         })?;
         let (head, incoming) = response.into_parts();
         let encoding = head.headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
-        let decompressor =
-            Decompressor::new(encoding.unwrap_or("")).map_err(|error| SendError { error, stale: false })?;
+        let decompressor = Decompressor::new(encoding.unwrap_or("")).map_err(refused)?;
         Ok(Answer {
             status: head.status,
             headers: head.headers,
