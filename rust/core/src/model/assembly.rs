@@ -96,6 +96,8 @@ impl Assembly {
     /// A block of text begins, which is kept apart from the one before: its citations are its own.
     pub fn text_block(&mut self) {
         self.next_text = Some(Vec::new());
+        // Its text is not all that this frame carries.
+        self.watched.length = 0;
     }
 
     /// A citation of the block of text, as it has to be sent back.

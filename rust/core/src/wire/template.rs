@@ -131,6 +131,16 @@ mod tests {
     }
 
     #[test]
+    fn a_block_that_begins_is_more_than_its_text() {
+        let start = |text: &str| {
+            format!(r#"{{"type":"content_block_start","index":0,"content_block":{{"type":"text","text":"{text}"}}}}"#)
+        };
+        let frames = [start("one"), start("two")];
+        let frames: Vec<_> = frames.iter().map(String::as_str).collect();
+        assert_eq!(read(&Anthropic, "content_block_start", &frames), ("onetwo".to_owned(), 0));
+    }
+
+    #[test]
     fn padding_does_not_count() {
         let delta = |text: &str, pad: usize| {
             let pad = " ".repeat(pad);
