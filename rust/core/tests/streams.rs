@@ -86,6 +86,7 @@ fn naive(framing: Framing, bytes: &[u8]) -> Frames {
     match framing {
         Framing::Sse => naive_sse(bytes),
         Framing::NdJson => naive_ndjson(bytes),
+        Framing::EventStream => unreachable!("it has a test of its own"),
     }
 }
 

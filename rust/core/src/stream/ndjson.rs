@@ -79,7 +79,7 @@ impl NdJsonParser {
 fn emit(line: &[u8], on_frame: &mut impl FnMut(Frame<'_>) -> Result<(), Error>) -> Result<(), Error> {
     match line.trim_ascii() {
         [] => Ok(()),
-        data => on_frame(Frame { event: "", data }),
+        data => on_frame(Frame::new("", data)),
     }
 }
 

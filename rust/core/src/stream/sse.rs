@@ -179,7 +179,7 @@ impl SseParser {
     }
 
     fn emit(&mut self, data: &[u8], on_frame: &mut impl FnMut(Frame<'_>) -> Result<(), Error>) -> Result<(), Error> {
-        let result = on_frame(Frame { event: &self.event, data });
+        let result = on_frame(Frame::new(&self.event, data));
         self.event.clear();
         result
     }

@@ -1,8 +1,8 @@
-//! What both parsers keep of a line whose end has not come yet, and the bound on its size.
+//! What the parsers keep of a line or message whose end has not come yet, and the bound on its size.
 
 use crate::error::{Error, ErrorKind};
 
-/// The beginning of a line that goes on in the next chunk.
+/// The beginning of a line or message that goes on in the next chunk.
 #[derive(Debug)]
 pub(super) struct Tail {
     bytes: Vec<u8>,
@@ -16,6 +16,11 @@ impl Tail {
 
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// What is kept.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Refuses what is larger than a frame may be.

@@ -36,7 +36,7 @@ impl Templated {
     /// The text of a frame that fits the template.
     fn text<'a>(&self, frame: &Frame<'a>) -> Option<&'a str> {
         let (before, behind) = (self.known.get(..self.text.start)?, self.known.get(self.text.end..)?);
-        if self.text.is_empty() || frame.event != self.event {
+        if self.text.is_empty() || frame.fault || frame.event != self.event {
             return None;
         }
         let rest = frame.data.strip_prefix(before)?;
@@ -89,7 +89,7 @@ mod tests {
         let (mut fast, mut plain) = (decoder(wire), wire.stream_decoder());
         let (mut by_template, mut one, mut other) = (0, Assembly::new(), Assembly::new());
         for data in frames {
-            let frame = Frame { event, data: data.as_bytes() };
+            let frame = Frame::new(event, data.as_bytes());
             by_template += usize::from(fast.text(&frame).is_some());
             fast.frame(frame, &mut one).unwrap();
             plain.frame(frame, &mut other).unwrap();

@@ -31,7 +31,7 @@ fn stream(events: &[&str]) -> Result<Assembly, Error> {
     let mut decoder = Anthropic.stream_decoder();
     let mut answer = Assembly::new();
     for event in events {
-        decoder.frame(Frame { event: "", data: event.as_bytes() }, &mut answer)?;
+        decoder.frame(Frame::new("", event.as_bytes()), &mut answer)?;
     }
     Ok(answer)
 }
@@ -144,7 +144,7 @@ fn an_answer_by_tool_is_text() {
         frames.push(r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"}}"#.to_owned());
         let (mut decoder, mut answer) = (Anthropic.stream_decoder(), Assembly::new());
         for data in &frames {
-            decoder.frame(Frame { event: "", data: data.as_bytes() }, &mut answer).unwrap();
+            decoder.frame(Frame::new("", data.as_bytes()), &mut answer).unwrap();
         }
         response = answer.into_response();
         assert_eq!((response.text().as_str(), response.finish_reason), (expected, Some(FinishReason::Stop)));
@@ -502,7 +502,7 @@ fn errors_in_mid_stream() {
     for broken in ["{\"type\":", "hello", r#"{"type":"content_block_delta","delta":7}"#, "[]", "\u{0}"] {
         assert_eq!(stream(&[broken]).unwrap_err().kind(), ErrorKind::Malformed, "{broken}");
     }
-    let invalid = Frame { event: "", data: b"{\"type\":\"content_block_delta\",\"delta\":{\"text\":\"\xff\"}}" };
+    let invalid = Frame::new("", b"{\"type\":\"content_block_delta\",\"delta\":{\"text\":\"\xff\"}}");
     assert!(Anthropic.stream_decoder().frame(invalid, &mut Assembly::new()).is_err());
 }
 
@@ -511,7 +511,7 @@ fn ends_of_streams() {
     let cut = stream(&[START]).unwrap();
     assert!(!cut.is_complete());
     assert!(stream(&["[DONE]", " "]).unwrap().is_ended());
-    let event = Frame { event: "message_stop", data: b"{}" };
+    let event = Frame::new("message_stop", b"{}");
     let mut answer = Assembly::new();
     Anthropic.stream_decoder().frame(event, &mut answer).unwrap();
     assert!(answer.is_ended(), "the SSE event name counts where the data has no type");

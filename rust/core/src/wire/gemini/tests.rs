@@ -41,7 +41,7 @@ fn stream(chunks: &[&str]) -> Result<Assembly, Error> {
     let mut decoder = Gemini.stream_decoder();
     let mut answer = Assembly::new();
     for chunk in chunks {
-        decoder.frame(Frame { event: "", data: chunk.as_bytes() }, &mut answer)?;
+        decoder.frame(Frame::new("", chunk.as_bytes()), &mut answer)?;
     }
     Ok(answer)
 }

@@ -31,7 +31,7 @@ fn stream(lines: &[&str]) -> Result<Assembly, Error> {
     let mut decoder = Ollama.stream_decoder();
     let mut answer = Assembly::new();
     for line in lines {
-        decoder.frame(Frame { event: "", data: line.as_bytes() }, &mut answer)?;
+        decoder.frame(Frame::new("", line.as_bytes()), &mut answer)?;
     }
     Ok(answer)
 }

@@ -89,7 +89,7 @@ mod tests {
     fn run_named(frames: &[(&str, &str)]) -> Result<Assembly, Error> {
         let (mut decoder, mut answer) = (ChatStream::new("test"), Assembly::new());
         for (event, data) in frames {
-            decoder.frame(Frame { event, data: data.as_bytes() }, &mut answer)?;
+            decoder.frame(Frame::new(event, data.as_bytes()), &mut answer)?;
         }
         Ok(answer)
     }
@@ -428,7 +428,7 @@ mod tests {
     fn a_broken_character_does_not_cost_the_answer() {
         let (mut decoder, mut answer) = (ChatStream::new("test"), Assembly::new());
         let data = b"{\"choices\":[{\"delta\":{\"content\":\"a\xFFb\\ud83d\"}}]}";
-        decoder.frame(Frame { event: "", data }, &mut answer).unwrap();
+        decoder.frame(Frame::new("", data), &mut answer).unwrap();
         assert_eq!(answer.into_response().text(), "a\u{FFFD}b\u{FFFD}");
     }
 }
