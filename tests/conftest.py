@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from edgequake_llm import HTTPConfig, Simulator
+from support.converse import ConverseServer
 
 PROVIDERS = ("openai", "anthropic", "gemini", "ollama")
 
@@ -14,6 +15,8 @@ PROVIDERS = ("openai", "anthropic", "gemini", "ollama")
 _VARIABLES = (
     *("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
     *("GEMINI_API_KEY", "GOOGLE_API_KEY", "GEMINI_BASE_URL", "OLLAMA_API_KEY", "OLLAMA_BASE_URL", "OLLAMA_HOST"),
+    *("AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"),
+    *("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
     *("EDGEQUAKE_LLM_PROVIDER", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
 )
 
@@ -54,7 +57,14 @@ def llm(sim, provider_name):
 
 
 @pytest.fixture
-def world(monkeypatch, tmp_path):
+def converse():
+    """A server that speaks Bedrock's format, which the simulator does not."""
+    with ConverseServer() as server:
+        yield server
+
+
+@pytest.fixture
+def world(monkeypatch, tmp_path, converse):
     """Whatever an example asks is answered by a simulator, at the address where it asks; the files it reads are there."""
     with Simulator(tokens=12, embedding_dims=8) as sim:
         monkeypatch.chdir(tmp_path)
@@ -64,6 +74,8 @@ def world(monkeypatch, tmp_path):
             monkeypatch.setenv(f"{name}_API_KEY", "simulated")
             monkeypatch.setenv(f"{name}_BASE_URL", sim.base_url(name.lower()))
         monkeypatch.setenv("OLLAMA_HOST", sim.base_url("ollama"))
+        monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "simulated")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", converse.url)
         monkeypatch.setenv("COHERE_API_KEY", "simulated")
         monkeypatch.setenv("CO_API_URL", sim.url)
         yield sim

@@ -31,6 +31,7 @@ VARIABLES = [
     "OLLAMA_HOST",
     "OLLAMA_BASE_URL",
     "OLLAMA_API_KEY",
+    "AWS_BEARER_TOKEN_BEDROCK",
     "EDGEQUAKE_LLM_PROVIDER",
 ]
 
@@ -166,17 +167,17 @@ def test_create(kind):
     for name in (kind, kind.value):
         llm, embedding = ProviderFactory.create(name, api_key="k", model="m", base_url="https://example.com")
         assert (llm.name, llm.model, llm.base_url) == (kind.value, "m", "https://example.com")
-        assert embedding is (None if kind is ProviderType.ANTHROPIC else llm)
+        assert embedding is (None if kind in {ProviderType.ANTHROPIC, ProviderType.BEDROCK} else llm)
 
 
 def test_create_refuses_unknown_names_with_the_known_ones():
     for name in ("opnai", "", None, 5):
-        with pytest.raises(ConfigurationError, match="openai, anthropic, gemini, ollama"):
+        with pytest.raises(ConfigurationError, match="openai, anthropic, gemini, ollama, bedrock"):
             ProviderFactory.create(name)
 
 
 def test_provider_types_are_their_names():
-    assert [str(kind) for kind in ProviderType] == ["openai", "anthropic", "gemini", "ollama"]
+    assert [str(kind) for kind in ProviderType] == ["openai", "anthropic", "gemini", "ollama", "bedrock"]
     assert f"{ProviderType.GEMINI}" == "gemini"
     assert ProviderType("ollama") is ProviderType.OLLAMA
 

@@ -16,6 +16,7 @@ import pytest
 import edgequake_llm
 from edgequake_llm import (
     AnthropicProvider,
+    BedrockProvider,
     CachePromptConfig,
     ChatMessage,
     CompletionOptions,
@@ -32,6 +33,7 @@ from edgequake_llm import (
     _core,
 )
 from edgequake_llm.providers._base import _retry_policy, _timeouts
+from support.converse import ConverseServer
 from support.pages import code, fits, keys, patch, section, shown, table, tables
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -45,6 +47,7 @@ PAGES = {
     "anthropic": ("anthropic.md", AnthropicProvider, "", {}),
     "gemini": ("gemini.md", GeminiProvider, "", {}),
     "ollama": ("ollama.md", OllamaProvider, "", {}),
+    "bedrock": ("bedrock.md", BedrockProvider, "", {}),
 }
 
 # How the pages call the types of the annotations.
@@ -81,6 +84,31 @@ DEFAULTS = {
 }
 EMBED_FIELDS = keys(PACKAGE / "_options.py", "EmbedFields")
 SETTINGS = {"api_key": "str | None", **keys(PACKAGE / "providers/_base.py", "Settings")}
+
+
+# What the class takes besides.
+OWN_SETTINGS = {
+    "openai": {"api": "Literal['chat', 'responses']"},
+    "anthropic": {},
+    "gemini": {},
+    "ollama": {},
+    "bedrock": dict.fromkeys(("region", "access_key_id", "secret_access_key", "session_token"), "str | None"),
+}
+VARIABLES = {
+    "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    "access_key_id": ("AWS_ACCESS_KEY_ID",),
+    "secret_access_key": ("AWS_SECRET_ACCESS_KEY",),
+    "session_token": ("AWS_SESSION_TOKEN",),
+}
+
+
+@pytest.fixture
+def sim(request):
+    """What answers: a simulator, or for Bedrock a server of the tests' own."""
+    callspec = getattr(request.node, "callspec", None)
+    bedrock = callspec is not None and callspec.params.get("name") == "bedrock"
+    with ConverseServer() if bedrock else Simulator(record=True) as server:
+        yield server
 
 
 def read(name):
@@ -221,7 +249,7 @@ def test_an_option_of_a_call_is_sent_as_its_row_says(name, row, sim):
 
 # ---- options of embed
 
-EMBED = [name for name in PAGES if name not in {"responses", "anthropic"}]
+EMBED = [name for name in PAGES if name not in {"responses", "anthropic", "bedrock"}]
 
 
 @pytest.mark.parametrize("name", EMBED)
@@ -266,14 +294,14 @@ def test_embeddings_are_split_as_the_page_says(name, small):
 # ---- settings of a provider
 
 
-@pytest.mark.parametrize("name", ["openai", "anthropic", "gemini", "ollama"])
+@pytest.mark.parametrize("name", OWN_SETTINGS)
 def test_every_setting_has_its_row_type_and_default(name):
     _, kind, _, _ = PAGES[name]
     rows = list(grouped(table(read(name), "Settings"), "setting"))
-    settings = {"api_key": SETTINGS["api_key"], **({"api": "Literal['chat', 'responses']"} if name == "openai" else {})}
-    settings |= SETTINGS
+    settings = {"api_key": SETTINGS["api_key"], **OWN_SETTINGS[name]} | SETTINGS
     assert list(dict.fromkeys(code(row["setting"])[0] for row in rows)) == list(settings)
     variables = {"api_key": kind.key_variables, "base_url": kind.base_url_variables}
+    variables |= VARIABLES if name == "bedrock" else {}
     own = {
         "base_url": kind.default_base_url,
         "model": kind.default_model,
@@ -292,7 +320,7 @@ def test_every_setting_has_its_row_type_and_default(name):
             assert eval(defaults[0], dict(NAMES)) == DEFAULTS[setting], setting
 
 
-@pytest.mark.parametrize(("name", "row"), all_rows("Settings", "setting", ["openai", "anthropic", "gemini", "ollama"]))
+@pytest.mark.parametrize(("name", "row"), all_rows("Settings", "setting", OWN_SETTINGS))
 def test_a_setting_is_sent_as_its_row_says(name, row, sim):
     if not code(row["example"]):
         return
@@ -372,6 +400,7 @@ BODIES = {
     "anthropic": lambda word: {"type": "error", "error": {"type": word or "t", "message": "m"}},
     "gemini": lambda word: {"error": {"message": "m", "status": "S", "details": _gemini_details(word)}},
     "ollama": lambda word: {"error": "m"},
+    "bedrock": lambda word: {"__type": word, "message": "m"},
 }
 
 
@@ -381,7 +410,7 @@ def _gemini_details(word):
     return [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": word}] if word else []
 
 
-@pytest.mark.parametrize("name", ["openai", "anthropic", "gemini", "ollama"])
+@pytest.mark.parametrize("name", OWN_SETTINGS)
 def test_errors_are_those_of_the_page(name, sim):
     rows = table(read(name), "Errors")
     llm = make(name, sim, retry=RetryPolicy(max_retries=1, base_delay=0, max_delay=0))

@@ -83,6 +83,7 @@ from edgequake_llm.parts import ContentPart
 from edgequake_llm.prompt_caching import CachePromptConfig, apply_cache_control
 from edgequake_llm.providers import (
     AnthropicProvider,
+    BedrockProvider,
     GeminiProvider,
     OllamaProvider,
     OpenAIProvider,
@@ -145,6 +146,7 @@ __all__ = [
     "APIStatusError",
     "AnthropicProvider",
     "AuthenticationError",
+    "BedrockProvider",
     "CacheConfig",
     "CacheKey",
     "CachePromptConfig",

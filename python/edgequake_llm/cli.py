@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse gives it no other name
 
+# What the simulator can stand in for.
+_SIMULATED = [kind for kind in ProviderType if kind is not ProviderType.BEDROCK]
+
 INTERRUPTED = 130
 """The exit status that shells give a program ended by Ctrl-C."""
 
@@ -217,7 +220,7 @@ def _candidates(specs: Sequence[str]) -> Iterator[list[Candidate]]:
 
     if not specs and not any_set_up():
         with _stand_in("these answers come") as simulator:
-            yield [Candidate(simulator.provider(kind), priced=False) for kind in ProviderType]
+            yield [Candidate(simulator.provider(kind), priced=False) for kind in _SIMULATED]
         return
     found = []
     for name, model in map(parse, specs or set_up()):
@@ -278,7 +281,7 @@ def _models(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         if not options.providers and not any_set_up():
             simulator = stack.enter_context(_stand_in("these models come"))
-            providers = [simulator.provider(kind) for kind in ProviderType]
+            providers = [simulator.provider(kind) for kind in _SIMULATED]
         else:
             providers = [ProviderFactory.create(name.lower())[0] for name in options.providers or set_up()]
         models, errors, note = listed(providers, options.search, limit=options.limit)

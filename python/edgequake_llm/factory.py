@@ -7,7 +7,7 @@ from enum import Enum
 
 from edgequake_llm import _core
 from edgequake_llm._exceptions import ConfigurationError
-from edgequake_llm.providers import AnthropicProvider, GeminiProvider, OllamaProvider, OpenAIProvider
+from edgequake_llm.providers import AnthropicProvider, BedrockProvider, GeminiProvider, OllamaProvider, OpenAIProvider
 from edgequake_llm.providers._base import first_set
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ class ProviderType(str, Enum):
     ANTHROPIC = "anthropic"
     GEMINI = "gemini"
     OLLAMA = "ollama"
+    BEDROCK = "bedrock"
 
     __str__ = str.__str__
 
@@ -35,6 +36,7 @@ _CLASSES: dict[ProviderType, type[Provider]] = {
     ProviderType.ANTHROPIC: AnthropicProvider,
     ProviderType.GEMINI: GeminiProvider,
     ProviderType.OLLAMA: OllamaProvider,
+    ProviderType.BEDROCK: BedrockProvider,
 }
 
 
@@ -63,8 +65,8 @@ class ProviderFactory:
         """Make a provider of this type, or by the name of a preset (`"groq"`), and return it as (llm, embedding).
 
         `settings` go to the provider's class, or to `OpenAIProvider.preset`. `embedding` is the same object, or `None`
-        where the provider has no embeddings (Anthropic). Raises `ConfigurationError` for an unknown name or if a key is
-        missing.
+        where the provider has no embeddings (Anthropic, Bedrock). Raises `ConfigurationError` for an unknown name or if
+        a key is missing.
         """
         try:
             kind = ProviderType(provider)
@@ -83,8 +85,9 @@ class ProviderFactory:
         """Make the provider that the environment is set up for and return it as (llm, embedding).
 
         `EDGEQUAKE_LLM_PROVIDER` names it, a preset too. Otherwise it is the first one whose key is set, in the order
-        OpenAI, Anthropic, Gemini; then Ollama, if `OLLAMA_HOST` or `OLLAMA_BASE_URL` is set. Raises
-        `ConfigurationError` if there is none.
+        OpenAI, Anthropic, Gemini; then Ollama, if `OLLAMA_HOST` or `OLLAMA_BASE_URL` is set; then Bedrock, if
+        `AWS_BEARER_TOKEN_BEDROCK` is. An access key of AWS's may be there for something else: it is used when Bedrock
+        is named. Raises `ConfigurationError` if there is none.
         """
         named = first_set(_CHOICE, os.environ)
         if named is not None:

@@ -51,6 +51,13 @@ def first_set(names: Iterable[str], environ: Mapping[str, str]) -> str | None:
     return next((value for name in names if (value := environ.get(name, "").strip())), None)
 
 
+def _key(api_key: Key | None, variables: Iterable[str]) -> Key | None:
+    """Return the key that is given, or set; a blank one is none."""
+    if api_key is None:
+        return first_set(variables, os.environ)
+    return None if isinstance(api_key, str) and not api_key.strip() else api_key
+
+
 class _Name:
     """The provider's name: for a class its own, for an object that of whom it talks to, which a preset may say."""
 
@@ -130,6 +137,7 @@ class Provider:
         preset: _core.Preset | None,
         wire: str,
         api_key: Key | None,
+        credentials: tuple[str, str, str | None, str] | None = None,
         *,
         model: str | None = None,
         embedding_model: str | None = None,
@@ -142,7 +150,10 @@ class Provider:
         prompt_cache: CachePromptConfig | bool | None = None,
         **unknown: object,
     ) -> None:
-        """Make the core's part; what a preset says comes before what the class says."""
+        """Make the core's part; what a preset says comes before what the class says.
+
+        `credentials` sign each request instead of a key: access key id, secret, session token, region.
+        """
         if unknown:
             raise _no_setting(type(self), min(unknown))
         setup = self if preset is None else preset
@@ -150,17 +161,14 @@ class Provider:
             raise _wrong(setup.name, "headers", "a dict of text", headers)
         if http is not None and not isinstance(http, HTTPConfig):
             raise _wrong(setup.name, "http", "an HTTPConfig", http)
-        if api_key is None:
-            api_key = first_set(setup.key_variables, os.environ)
-        elif isinstance(api_key, str) and not api_key.strip():
-            api_key = None
+        api_key = None if credentials is not None else _key(api_key, setup.key_variables)
         source = api_key if callable(api_key) else None
         if base_url is None:
             if preset is None:
                 base_url = self._base_url(os.environ)
             else:
                 base_url = first_set(preset.base_url_variables, os.environ) or preset.default_base_url
-        if api_key is None and setup.key_required and not self._key_in(headers):
+        if api_key is None and credentials is None and setup.key_required and not self._key_in(headers):
             variables = " or ".join(setup.key_variables)
             message = f"no API key: pass api_key=... or set {variables}"
             raise ConfigurationError(message, provider=setup.name)
@@ -176,6 +184,7 @@ class Provider:
             http=http or HTTPConfig(),
             drop_unsupported=drop_unsupported,
             prompt_cache=_prompt_cache(setup.name, prompt_cache),
+            credentials=credentials,
         )
         if source is not None:
             from edgequake_llm._key_source import keyed

@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod model;
 pub mod prompt_cache;
 pub mod runtime;
+pub mod sigv4;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 pub mod stream;

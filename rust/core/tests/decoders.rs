@@ -1,13 +1,16 @@
 //! The stream decoders on streams that no server sends: nothing panics, no cut changes anything, and reading frames by
 //! template gives what parsing each of them does.
 // clippy.toml allows these in tests, but does not reach functions outside of `#[test]`.
-#![allow(clippy::indexing_slicing)]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 use edgequake_core::{
     Error, ErrorKind,
     model::{Assembly, Event, Response},
     stream::{Framing, Parser},
-    wire::{StreamDecoder, Wire, anthropic::Anthropic, gemini::Gemini, ollama::Ollama, openai::OpenAi, template},
+    wire::{
+        StreamDecoder, Wire, anthropic::Anthropic, bedrock::Bedrock, gemini::Gemini, ollama::Ollama, openai::OpenAi,
+        template,
+    },
 };
 use proptest::prelude::*;
 
@@ -32,12 +35,12 @@ impl StreamDecoder for Plain {
     }
 }
 
-fn wires() -> [Box<dyn Wire>; 4] {
-    [Box::new(OpenAi::default()), Box::new(Anthropic), Box::new(Gemini), Box::new(Ollama)]
+fn wires() -> [Box<dyn Wire>; 5] {
+    [Box::new(OpenAi::default()), Box::new(Anthropic), Box::new(Gemini), Box::new(Ollama), Box::new(Bedrock)]
 }
 
 /// Frames of each wire with a hole for a text, in the order of [`wires`].
-const FRAMES: [&[&str]; 4] = [
+const FRAMES: [&[&str]; 5] = [
     &[
         r#"{"id":"c","choices":[{"index":0,"delta":{"content":"@"},"finish_reason":null}]}"#,
         r#"{"id":"c","choices":[{"index":0,"delta":{"reasoning_content":"@"}}]}"#,
@@ -70,6 +73,17 @@ const FRAMES: [&[&str]; 4] = [
         r#"{"message":{"content":"","tool_calls":[{"function":{"name":"@","arguments":{"a":"@"}}}]},"done":false}"#,
         r#"{"message":{"content":"@"},"done":true,"done_reason":"stop","eval_count":1}"#,
     ],
+    &[
+        r#"{"contentBlockIndex":0,"delta":{"text":"@"},"p":"abc"}"#,
+        r#"{"contentBlockIndex":0,"delta":{"reasoningContent":{"text":"@"}}}"#,
+        r#"{"contentBlockIndex":0,"delta":{"reasoningContent":{"signature":"@","redactedContent":"@"}}}"#,
+        r#"{"contentBlockIndex":1,"start":{"toolUse":{"toolUseId":"t","name":"@"}}}"#,
+        r#"{"contentBlockIndex":1,"delta":{"toolUse":{"input":"@"}}}"#,
+        r#"{"contentBlockIndex":2,"start":{"toolResult":{"toolUseId":"@"}},"delta":{"citation":{"title":"@"}}}"#,
+        r#"{"contentBlockIndex":2,"delta":{"toolResult":[{"text":"@"}]},"stopReason":"end_turn"}"#,
+        r#"{"usage":{"inputTokens":1,"outputTokens":2},"message":"@"}"#,
+        r#"{"output":{"message":{"content":[{"text":"@"},{"toolUse":{"name":"@","input":{"a":"@"}}}]}}}"#,
+    ],
 ];
 
 /// Texts as they stand in JSON, some of which must not be taken as they are.
@@ -97,6 +111,22 @@ fn piece() -> impl Strategy<Value = Piece> {
     })
 }
 
+/// A message of AWS's event stream.
+fn message(event: &str, fault: bool, payload: &[u8]) -> Vec<u8> {
+    let kind = if fault { "exception" } else { "event" };
+    let mut headers = Vec::new();
+    for (name, value) in [(":message-type", kind), (&*format!(":{kind}-type"), event)] {
+        headers.extend([&[u8::try_from(name.len()).unwrap()], name.as_bytes(), &[7, 0]].concat());
+        headers.extend([&[u8::try_from(value.len()).unwrap()], value.as_bytes()].concat());
+    }
+    let lengths = [16 + headers.len() + payload.len(), headers.len()];
+    let mut message: Vec<u8> = lengths.iter().flat_map(|n| u32::try_from(*n).unwrap().to_be_bytes()).collect();
+    message.extend(crc32fast::hash(&message).to_be_bytes());
+    message.extend([&headers, payload].concat());
+    message.extend(crc32fast::hash(&message).to_be_bytes());
+    message
+}
+
 fn body(wire: usize, framing: Framing, pieces: &[Piece]) -> Vec<u8> {
     let mut body = Vec::new();
     for piece in pieces {
@@ -107,6 +137,10 @@ fn body(wire: usize, framing: Framing, pieces: &[Piece]) -> Vec<u8> {
             json[at] = byte;
         }
         match framing {
+            Framing::EventStream => {
+                let names = ["contentBlockDelta", "contentBlockStart", "contentBlockStop", "messageStop", "metadata"];
+                body.extend(message(names[piece.text % names.len()], piece.event && piece.text == 0, &json));
+            }
             Framing::NdJson => body.extend([json.as_slice(), b"\n"].concat()),
             Framing::Sse if piece.event => body.extend([b"event: e\ndata: ".as_slice(), &json, b"\n\n"].concat()),
             Framing::Sse => body.extend([b"data:".as_slice(), &json, b"\r\n\r\n"].concat()),

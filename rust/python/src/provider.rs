@@ -13,7 +13,8 @@ use edgequake_core::{
     limiter::Limiter,
     model::{ChatRequest, EmbedRequest, Embeddings as CoreEmbeddings, Message, Response, Role},
     runtime::{generation, is_current},
-    wire::{self, Ask, models},
+    sigv4::Credentials,
+    wire::{self, Ask, bedrock, models},
 };
 use pyo3::{
     IntoPyObjectExt, intern,
@@ -94,6 +95,19 @@ fn settings(http: &Bound<'_, PyAny>) -> PyResult<HttpSettings> {
         settings.keep_alive = keep_alive;
     }
     Ok(settings)
+}
+
+/// What requests to AWS are signed with: access key id, its secret, session token or `None`, region.
+fn credentials(given: &Bound<'_, PyAny>) -> PyResult<Credentials> {
+    let (id, secret, token, region): (Bound<'_, PyAny>, Bound<'_, PyAny>, Option<Bound<'_, PyAny>>, Bound<'_, PyAny>) =
+        given.extract()?;
+    Ok(Credentials {
+        access_key_id: string("access_key_id", &id)?,
+        secret_access_key: string("secret_access_key", &secret)?,
+        session_token: token.map(|token| string("session_token", &token)).transpose()?,
+        region: string("region", &region)?,
+        service: bedrock::SERVICE,
+    })
 }
 
 fn retry_policy(retry: &Bound<'_, PyAny>) -> PyResult<RetryPolicy> {
@@ -373,7 +387,7 @@ type EmbedOutcome = Result<Completed<CoreEmbeddings>, Error>;
 #[pymethods]
 impl Provider {
     #[new]
-    #[pyo3(signature = (wire, *, base_url, api_key, headers, model, embedding_model, timeouts, retry, http, drop_unsupported=false, prompt_cache=None))]
+    #[pyo3(signature = (wire, *, base_url, api_key, headers, model, embedding_model, timeouts, retry, http, drop_unsupported=false, prompt_cache=None, credentials=None))]
     #[allow(clippy::too_many_arguments)] // one for each setting, all by keyword
     fn new(
         wire: &Bound<'_, PyAny>,
@@ -387,6 +401,7 @@ impl Provider {
         http: &Bound<'_, PyAny>,
         drop_unsupported: bool,
         prompt_cache: Option<&Bound<'_, PyAny>>,
+        credentials: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let py = wire.py();
         let base_url = string("base_url", base_url)?;
@@ -398,6 +413,7 @@ impl Provider {
             wire,
             base_url,
             api_key: text("api_key", api_key)?,
+            credentials: credentials.map(self::credentials).transpose()?,
             headers: header_pairs(headers)?,
             settings: settings(http)?,
             timeouts: limits,

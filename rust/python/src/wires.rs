@@ -5,10 +5,11 @@ use std::sync::Arc;
 use edgequake_core::{
     Error, ErrorKind,
     model::Assembly,
-    stream::{Frame, MAX_FRAME, Parser, ndjson::NdJsonParser, sse::SseParser},
+    stream::{Frame, MAX_FRAME, Parser, eventstream::EventStreamParser, ndjson::NdJsonParser, sse::SseParser},
     wire::{
         StreamDecoder, Wire,
         anthropic::Anthropic,
+        bedrock::Bedrock,
         gemini::Gemini,
         ollama::Ollama,
         openai::{OpenAi, presets, responses::OpenAiResponses},
@@ -42,11 +43,12 @@ pub(crate) fn from_py(name: &Bound<'_, PyAny>) -> PyResult<Arc<dyn Wire>> {
         "anthropic" => Arc::new(Anthropic),
         "gemini" => Arc::new(Gemini),
         "ollama" => Arc::new(Ollama),
+        "bedrock" => Arc::new(Bedrock),
         other => match (chat(other), other.strip_suffix("-responses").and_then(chat)) {
             (Some(wire), _) => Arc::new(wire.clone()),
             (None, Some(base)) => Arc::new(OpenAiResponses { base: base.clone() }),
             (None, None) => {
-                let there = "openai and its presets, anthropic, gemini and ollama";
+                let there = "openai and its presets, anthropic, gemini, ollama and bedrock";
                 let message = format!("there is no wire format {given:?}; there are {there}");
                 return Err(to_py(name.py(), &Error::new(ErrorKind::Configuration, message)));
             }
@@ -128,7 +130,7 @@ pub(crate) fn decode_events(wire: &Bound<'_, PyAny>, body: &[u8], cuts: Vec<usiz
 /// An event's name and its data.
 type NamedFrame<'py> = (String, Bound<'py, PyBytes>);
 
-/// What the parser of a framing, `"sse"` or `"ndjson"`, makes of pieces of a stream: for each piece, and then for the
+/// What the parser of a framing, `"sse"`, `"ndjson"` or `"eventstream"`, makes of pieces of a stream: for each piece, and then for the
 /// end of the body, a list of (event name, data).
 #[pyfunction]
 #[pyo3(signature = (framing, pieces, *, max_frame=MAX_FRAME))]
@@ -141,8 +143,9 @@ pub(crate) fn read_frames<'py>(
     let mut parser = match framing {
         "sse" => Parser::Sse(SseParser::new(max_frame)),
         "ndjson" => Parser::NdJson(NdJsonParser::new(max_frame)),
+        "eventstream" => Parser::EventStream(EventStreamParser::new(max_frame)),
         _ => {
-            let message = format!("there is no framing {framing:?}; there are sse and ndjson");
+            let message = format!("there is no framing {framing:?}; there are sse, ndjson and eventstream");
             return Err(to_py(py, &Error::new(ErrorKind::Configuration, message)));
         }
     };

@@ -1,7 +1,7 @@
 //! Where a provider's calls go and what they carry: base URL, key, headers, limits. Holds no connection, so it survives
 //! event loops, threads and forks.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc, time::SystemTime};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri, header,
@@ -14,6 +14,7 @@ use crate::{
     http::{ACCEPT_ENCODING, HttpSettings, Origin, Outgoing},
     model::ChatRequest,
     prompt_cache::PromptCache,
+    sigv4::{self, Credentials, Signer},
     wire::{Ask, Encoded, Wire, encode_chat},
 };
 
@@ -26,6 +27,8 @@ pub struct EndpointConfig {
     pub base_url: String,
     /// The key; `None` sends none.
     pub api_key: Option<String>,
+    /// What each request is signed with, instead of a key.
+    pub credentials: Option<Credentials>,
     /// Further headers; they win over ours.
     pub headers: Vec<(String, String)>,
     /// How connections are made.
@@ -55,6 +58,7 @@ pub struct Endpoint {
     prefix: String,
     query: Option<String>,
     headers: Arc<HeaderMap>,
+    signer: Option<Arc<Signer>>,
     /// What must not show in an error, even where the server echoes it.
     secrets: Vec<String>,
 }
@@ -104,8 +108,17 @@ impl Endpoint {
     /// # Errors
     /// [`ErrorKind::Configuration`] for a base URL, key or header that cannot be used.
     pub fn new(config: EndpointConfig) -> Result<Self, Error> {
-        let EndpointConfig { wire, base_url, api_key, headers: extra, settings, timeouts, retry, prompt_cache } =
-            config;
+        let EndpointConfig {
+            wire,
+            base_url,
+            api_key,
+            credentials,
+            headers: extra,
+            settings,
+            timeouts,
+            retry,
+            prompt_cache,
+        } = config;
         prompt_cache.as_ref().map_or(Ok(()), PromptCache::check)?;
         let wrong = |what: &str| configuration(format!("{:?} {what}", shown(&base_url)));
         let begins = "is not a base URL: it begins with https:// or http://";
@@ -143,6 +156,10 @@ impl Endpoint {
             value.set_sensitive(true);
             headers.insert(HeaderName::from_static(key_header.name), value);
         }
+        let signer = credentials.map(|credentials| {
+            secrets.extend(credentials.secrets().flat_map(|secret| secrets_in("secret", secret)));
+            Signer::new(credentials)
+        });
         for (name, value) in &extra {
             secrets.extend(secrets_in(name, value));
             let (name, value) = header_pair(name, value)?;
@@ -159,6 +176,7 @@ impl Endpoint {
             query: uri.query().map(str::to_owned),
             base_url,
             headers: Arc::new(headers),
+            signer: signer.transpose()?.map(Arc::new),
             secrets,
         })
     }
@@ -226,6 +244,24 @@ impl Endpoint {
         if ask.body.is_empty() {
             Arc::make_mut(&mut headers).remove(header::CONTENT_TYPE);
         }
+        if self.signer.is_some() {
+            // Once for all tries, and here, where large bodies are off the I/O thread.
+            Arc::make_mut(&mut headers).insert(sigv4::CONTENT_HASH, sigv4::content_hash(&ask.body));
+        }
         Ok(Outgoing { method: ask.method, path, headers, body: ask.body })
+    }
+
+    /// The request as it is sent `now`: signed, where this provider wants that. A signature holds for some minutes, so each
+    /// try has its own. Whoever gives an `authorization` header has seen to it already.
+    pub(super) fn signed<'a>(&self, outgoing: &'a Outgoing, now: SystemTime) -> Result<Cow<'a, Outgoing>, Error> {
+        match &self.signer {
+            Some(signer) if !outgoing.headers.contains_key(header::AUTHORIZATION) => {
+                let mut signed = outgoing.clone();
+                let headers = Arc::make_mut(&mut signed.headers);
+                signer.sign(&outgoing.method, self.origin.authority.as_str(), &outgoing.path, headers, now)?;
+                Ok(Cow::Owned(signed))
+            }
+            _ => Ok(Cow::Borrowed(outgoing)),
+        }
     }
 }

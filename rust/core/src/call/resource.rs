@@ -63,7 +63,7 @@ async fn pages(route: &Route) -> Result<Vec<ModelInfo>, Error> {
     let wire = &route.endpoint.wire;
     let (mut all, mut page) = (Vec::new(), None);
     for _ in 0..MAX_PAGES {
-        let answer = answer(route, &clock, wire.list_models(page.as_deref())).await?;
+        let answer = answer(route, &clock, wire.list_models(page.as_deref())?).await?;
         let mut read = models::decode(wire.name(), &answer.value)?;
         all.append(&mut read.models);
         page = read.next;

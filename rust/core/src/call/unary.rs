@@ -138,9 +138,10 @@ pub(super) async fn open(
         // In a box: dialing is rare, and needs more room than all the rest of a call.
         None => Box::pin(clock.within(ErrorKind::ConnectTimeout, started, connect(pool, &endpoint.origin))).await??,
     };
+    let outgoing = endpoint.signed(outgoing, SystemTime::now())?;
     passage.send();
     let sent_at = Instant::now();
-    let sent = clock.within(ErrorKind::FirstTokenTimeout, sent_at, connection.send(outgoing)).await?;
+    let sent = clock.within(ErrorKind::FirstTokenTimeout, sent_at, connection.send(&outgoing)).await?;
     let mut answer = sent.map_err(|failed| Failed { error: failed.error, stale: failed.stale })?;
     passage.hear(&answer.headers);
     if answer.status.is_success() {

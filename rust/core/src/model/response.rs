@@ -55,6 +55,7 @@ impl FinishReason {
             "tool_calls" | "tool_use" | "tool_call" | "function_call" => Self::ToolCalls,
             "content_filter"
             | "content_filtered"
+            | "guardrail_intervened"
             | "safety"
             | "recitation"
             | "blocklist"
@@ -66,7 +67,7 @@ impl FinishReason {
             | "sensitive" => Self::ContentFilter,
             "refusal" => Self::Refusal,
             "pause_turn" | "pause" => Self::Pause,
-            "error" | "failed" => Self::Error,
+            "error" | "failed" | "malformed_model_output" | "malformed_tool_use" => Self::Error,
             other => Self::Other(other.to_owned()),
         }
     }

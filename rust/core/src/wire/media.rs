@@ -70,6 +70,30 @@ pub const OLLAMA: MediaLimits = MediaLimits {
     request: usize::MAX,
 };
 
+/// Bedrock. Source: the API reference of Converse, "Message" (3.75 MB an image, 4.5 MB a document) and the blocks' formats.
+pub const BEDROCK: MediaLimits = MediaLimits {
+    image: Some(MediaKind { types: &["image/png", "image/jpeg", "image/webp", "image/gif"], bytes: 15 * MB / 4 }),
+    document: Some(MediaKind {
+        types: &[
+            "application/pdf",
+            "application/msword",
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+            "application/vnd.ms-excel",
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+            "text/csv",
+            "text/html",
+            "text/markdown",
+            "text/plain",
+        ],
+        bytes: 9 * MB / 2,
+    }),
+    audio: Some(MediaKind {
+        types: &["audio/mpeg", "audio/wav", "audio/aac", "audio/flac", "audio/ogg", "audio/mp4"],
+        bytes: usize::MAX,
+    }),
+    request: usize::MAX,
+};
+
 /// One name for types that have several.
 fn canonical(media_type: &str) -> &str {
     match media_type {

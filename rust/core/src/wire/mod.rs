@@ -3,10 +3,12 @@
 //! One file or folder for each format, one [`Wire`] implementation in each. Nothing here does I/O or reads a clock.
 
 pub mod anthropic;
+pub mod bedrock;
 pub mod body;
 mod common;
 pub mod gemini;
 mod lenient;
+mod marks;
 pub mod media;
 pub mod models;
 pub mod ollama;
@@ -131,7 +133,10 @@ pub trait Wire: Send + Sync + std::fmt::Debug {
     }
 
     /// Asks for a page of the list of models: the first, or the one that [`models::ModelPage::next`] names.
-    fn list_models(&self, page: Option<&str>) -> Ask;
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a provider that has no list.
+    fn list_models(&self, page: Option<&str>) -> Result<Ask, Error>;
 
     /// Asks how many tokens a request's prompt has.
     ///

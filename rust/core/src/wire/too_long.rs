@@ -39,6 +39,14 @@ pub(super) const GEMINI: [Sentence; 2] = [
 /// Source: `server/routes.go` of Ollama, for embeddings with `truncate` off. A chat's prompt is cut to fit.
 pub(super) const OLLAMA: [Sentence; 1] = [any("the input length exceeds the context length")];
 
+/// Source: answers of Bedrock's in issues (`aws-samples/bedrock-chat` 95, `daisuke-awaji/moca` 254). Some models' own errors
+/// come with words before them.
+pub(super) const BEDROCK: [Sentence; 3] = [
+    any("Input is too long for requested model"),
+    any("The model returned the following errors: Input is too long for requested model"),
+    any("The model returned the following errors: prompt is too long: # tokens > # maximum"),
+];
+
 /// Servers of OpenAI's format that have no code for it.
 pub(super) const OPENAI: [Sentence; 11] = [
     // DeepSeek, as recorded (`crmne/ruby_llm`); vLLM (`serving_engine.py`), whose words go on in two ways.
@@ -107,7 +115,9 @@ mod tests {
 
     #[test]
     fn each_sentence_is_read_with_its_numbers() {
-        for (sentences, status) in [(&ANTHROPIC[..], 400), (&GEMINI[..], 400), (&OLLAMA[..], 413), (&OPENAI[..], 422)] {
+        for (sentences, status) in
+            [(&ANTHROPIC[..], 400), (&GEMINI[..], 400), (&OLLAMA[..], 413), (&OPENAI[..], 422), (&BEDROCK[..], 400)]
+        {
             for sentence in sentences {
                 let of = |message: &str| kind(sentences, status, sentence.error_type, message);
                 let said = sentence.begins.replace('#', "1,234");

@@ -14,14 +14,12 @@ use super::{
 use crate::{
     error::Error,
     model::{CacheControl, ChatRequest, Media, Message, Options, Part, ResponseFormat, Role, Tool, ToolChoice, fit},
-    prompt_cache::{self, MAX_MARKS},
     wire::{
         body::{ObjectWriter, unsupported, write},
         common::{
-            Source, arguments_object, both_bring_results, check_tool_message, is_empty_text, is_reasoning_detail,
-            object_schema, system_parts, turns,
+            Source, arguments_object, both_bring_results, check_tool_message, object_schema, system_parts, turns,
         },
-        media,
+        marks, media,
     },
 };
 
@@ -33,7 +31,7 @@ pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
     let options = &request.options;
     refuse(options)?;
     media::ANTHROPIC.check(NAME, &request.messages)?;
-    let thinking = thinking::plan(&request.model, options)?;
+    let thinking = thinking::plan(NAME, &request.model, options)?;
     let form = form(&request.model, options, &thinking)?;
     let mut out = Vec::with_capacity(1024);
     let mut body = ObjectWriter::with_extra(&mut out, &options.extra);
@@ -61,7 +59,7 @@ pub(super) fn chat(request: &ChatRequest) -> Result<Vec<u8>, Error> {
 /// The body of a request to count tokens: what makes up the prompt, and nothing of how the answer is made.
 pub(super) fn count(request: &ChatRequest) -> Result<Vec<u8>, Error> {
     let options = &request.options;
-    let thinking = thinking::plan(&request.model, options)?;
+    let thinking = thinking::plan(NAME, &request.model, options)?;
     let form = form(&request.model, options, &thinking)?;
     let mut out = Vec::with_capacity(1024);
     let mut body = ObjectWriter::with_extra(&mut out, &options.extra);
@@ -80,17 +78,17 @@ fn prompt(body: &mut ObjectWriter<'_>, request: &ChatRequest, form: &Form<'_>) -
         let instead = format!("{} decides by itself: ask for the call in the prompt", request.model);
         return Err(unsupported(NAME, "tool_choice", &instead));
     }
-    check_marks(request)?;
+    marks::check(NAME, request)?;
     system_parts(NAME, &request.messages)?;
     let system: Vec<_> =
-        request.messages.iter().filter(|message| message.role.is_system()).flat_map(|m| marked(m)).collect();
+        request.messages.iter().filter(|message| message.role.is_system()).flat_map(|m| marks::marked(m)).collect();
     match system.as_slice() {
         [] => {}
         [(Part::Text { text, cache: None, .. }, None)] => body.field("system", text),
         parts => body.array("system", parts.iter().copied(), marked_block)?,
     }
     let turns = turns(&request.messages);
-    let groups = turns.chunk_by(both_bring_results).filter(|group| !is_silent(group));
+    let groups = turns.chunk_by(both_bring_results).filter(|group| !marks::is_silent(group));
     body.array("messages", groups, message)?;
     if let Form::Tool(answer) = form {
         body.field("tools", &[answer]);
@@ -249,17 +247,6 @@ fn tool_choice(body: &mut ObjectWriter<'_>, options: &Options) {
     });
 }
 
-/// Whether the part can be sent: Anthropic refuses empty texts, and thinking that it has not signed.
-fn is_sent(part: &&Part) -> bool {
-    let unsigned = matches!(part, Part::Thinking { signature: None, .. });
-    !(unsigned || is_empty_text(part) || is_reasoning_detail(part))
-}
-
-/// Whether a turn of the model has nothing left to send. Anthropic refuses empty ones.
-fn is_silent(group: &[&Message]) -> bool {
-    group.iter().all(|message| message.role == Role::Assistant && !message.content.iter().any(|part| is_sent(&part)))
-}
-
 /// One message; several that bring tool results become one.
 fn message(out: &mut Vec<u8>, group: &[&Message]) -> Result<(), Error> {
     for message in group {
@@ -272,7 +259,7 @@ fn message(out: &mut Vec<u8>, group: &[&Message]) -> Result<(), Error> {
     match plain {
         Some(text) => body.field("content", text),
         None => {
-            body.array("content", group.iter().flat_map(|message| marked(message)), marked_block)?;
+            body.array("content", group.iter().flat_map(|message| marks::marked(message)), marked_block)?;
         }
     }
     body.close();
@@ -286,32 +273,6 @@ fn cache_control(body: &mut ObjectWriter<'_>, cache: Option<&CacheControl>) {
             mark.optional("ttl", cache.ttl.as_ref());
         });
     }
-}
-
-/// Refuses more cache marks than Anthropic takes, and long-lived ones behind short-lived ones, in the order in which it
-/// reads a prompt.
-fn check_marks(request: &ChatRequest) -> Result<(), Error> {
-    let mut ttls = prompt_cache::tool_ttls(&request.options);
-    for system in [true, false] {
-        let messages = request.messages.iter().filter(|message| message.role.is_system() == system);
-        ttls.extend(messages.flat_map(|message| prompt_cache::ttls(message)));
-    }
-    let problem = if ttls.len() > MAX_MARKS {
-        format!("the prompt has {} cache marks, and {MAX_MARKS} are allowed: take some cache_control out", ttls.len())
-    } else if !ttls.is_sorted_by(|before, after| before >= after) {
-        "a cache mark of 1h stands behind one of 5m: give those before it ttl=\"1h\" too".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(Error::invalid(problem).with_provider(NAME).with_param("cache_control".to_owned()))
-}
-
-/// The parts of a message that are sent, with the message's cache mark at the last one that can carry it: thinking cannot.
-fn marked(message: &Message) -> impl Iterator<Item = (&Part, Option<&CacheControl>)> {
-    let parts: Vec<&Part> = message.content.iter().filter(is_sent).collect();
-    let takes = |part: &&Part| !matches!(part, Part::Thinking { .. } | Part::RedactedThinking { .. } | Part::Raw(_));
-    let place = parts.iter().rposition(takes).filter(|_| message.cache.is_some());
-    parts.into_iter().enumerate().map(move |(n, part)| (part, message.cache.as_ref().filter(|_| place == Some(n))))
 }
 
 fn marked_block(out: &mut Vec<u8>, (part, mark): (&Part, Option<&CacheControl>)) -> Result<(), Error> {
@@ -370,7 +331,7 @@ fn block(out: &mut Vec<u8>, part: &Part, mark: Option<&CacheControl>) -> Result<
                 [] => {}
                 [Part::Text { text, cache: None, .. }] => body.field("content", text),
                 parts => {
-                    body.array("content", parts.iter().filter(is_sent), |out, part| block(out, part, None))?;
+                    body.array("content", parts.iter().filter(marks::is_sent), |out, part| block(out, part, None))?;
                 }
             }
             if *is_error {

@@ -9,8 +9,8 @@ mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
-mod thinking;
-mod traits;
+pub(super) mod thinking;
+pub(super) mod traits;
 
 use http::HeaderMap;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -35,7 +35,7 @@ pub use encode::DEFAULT_MAX_TOKENS;
 const NAME: &str = "anthropic";
 
 /// The tool whose arguments are an answer in JSON, where the model has no other way to keep to a form.
-const JSON_TOOL: &str = "edgequake_answer_in_json";
+pub(super) const JSON_TOOL: &str = "edgequake_answer_in_json";
 
 /// Anthropic's messages format.
 #[derive(Debug, Clone, Copy, Default)]
@@ -86,9 +86,9 @@ impl Wire for Anthropic {
         config.apply(request);
     }
 
-    fn list_models(&self, page: Option<&str>) -> Ask {
+    fn list_models(&self, page: Option<&str>) -> Result<Ask, Error> {
         let after = page.map(|page| format!("&after_id={}", utf8_percent_encode(page, NON_ALPHANUMERIC)));
-        Ask::get(format!("/v1/models?limit=1000{}", after.unwrap_or_default()))
+        Ok(Ask::get(format!("/v1/models?limit=1000{}", after.unwrap_or_default())))
     }
 
     fn count_tokens(&self, request: &ChatRequest) -> Result<Ask, Error> {

@@ -1,6 +1,6 @@
 //! How much a model thinks, in the way that it takes: by an effort, or by a budget of tokens.
 
-use super::{NAME, traits::traits};
+use super::traits::traits;
 use crate::{
     error::Error,
     model::{Options, Reasoning},
@@ -15,7 +15,7 @@ const LEAST_BUDGET: u32 = 1_024;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Thinking<'a> {
+pub(in crate::wire) enum Thinking<'a> {
     /// Nothing.
     Unsaid,
     /// No thinking.
@@ -26,32 +26,36 @@ pub(super) enum Thinking<'a> {
     Adaptive { effort: Option<&'a str>, shown: bool },
 }
 
-/// What to ask this model for.
-pub(super) fn plan<'a>(model: &str, options: &'a Options) -> Result<Thinking<'a>, Error> {
+/// What to ask this model for, of `provider`.
+pub(in crate::wire) fn plan<'a>(
+    provider: &'static str,
+    model: &str,
+    options: &'a Options,
+) -> Result<Thinking<'a>, Error> {
     let traits = traits(model);
-    let no_thinking = || unsupported(NAME, "reasoning", &format!("{model} does not think; leave it out"));
+    let no_thinking = || unsupported(provider, "reasoning", &format!("{model} does not think; leave it out"));
     Ok(match &options.reasoning {
         None => Thinking::Unsaid,
         Some(reasoning) if is_off(reasoning) && traits.off => Thinking::Off,
         Some(reasoning) if is_off(reasoning) => {
             let instead = format!("{model} always thinks; the nearest is reasoning=\"low\"");
-            return Err(unsupported(NAME, "reasoning=false", &instead));
+            return Err(unsupported(provider, "reasoning=false", &instead));
         }
         Some(Reasoning::Budget(tokens)) if traits.budget => {
             if let Some(most) = options.max_tokens.filter(|most| most <= tokens) {
                 let message = format!(
                     "max_tokens ({most}) must be above the reasoning budget ({tokens}), which counts towards it"
                 );
-                return Err(Error::invalid(message).with_provider(NAME).with_param("max_tokens".to_owned()));
+                return Err(Error::invalid(message).with_provider(provider).with_param("max_tokens".to_owned()));
             }
             Thinking::Budget { tokens: *tokens, effort: None }
         }
         Some(Reasoning::Budget(tokens)) if traits.adaptive => {
             let instead = format!("{model} takes an effort; the nearest is reasoning=\"{}\"", effort_of(*tokens));
-            return Err(unsupported(NAME, "a reasoning budget", &instead).with_param("reasoning".to_owned()));
+            return Err(unsupported(provider, "a reasoning budget", &instead).with_param("reasoning".to_owned()));
         }
         Some(Reasoning::Effort(name)) if name == "minimal" && traits.effort => {
-            return Err(unsupported(NAME, "reasoning=\"minimal\"", "the nearest is reasoning=\"low\""));
+            return Err(unsupported(provider, "reasoning=\"minimal\"", "the nearest is reasoning=\"low\""));
         }
         Some(Reasoning::On) if traits.adaptive => Thinking::Adaptive { effort: None, shown: !traits.budget },
         Some(Reasoning::Effort(effort)) if traits.adaptive => {
@@ -64,12 +68,12 @@ pub(super) fn plan<'a>(model: &str, options: &'a Options) -> Result<Thinking<'a>
             };
             let Some(budget) = budget_of(name) else {
                 let instead = "give none, minimal, low, medium, high, or a budget of tokens";
-                return Err(unsupported(NAME, &format!("reasoning={name:?}"), instead));
+                return Err(unsupported(provider, &format!("reasoning={name:?}"), instead));
             };
             let room = options.max_tokens.unwrap_or(u32::MAX);
             if room <= LEAST_BUDGET {
                 let message = format!("max_tokens must be above {LEAST_BUDGET} for {model} to think, not {room}");
-                return Err(Error::invalid(message).with_provider(NAME).with_param("max_tokens".to_owned()));
+                return Err(Error::invalid(message).with_provider(provider).with_param("max_tokens".to_owned()));
             }
             // A quarter is left for the answer.
             let tokens = budget.min(room - room / 4).max(LEAST_BUDGET);
@@ -89,12 +93,12 @@ fn is_off(reasoning: &Reasoning) -> bool {
 
 impl Thinking<'_> {
     /// Whether the model thinks because of this.
-    pub(super) fn is_on(&self) -> bool {
+    pub(in crate::wire) fn is_on(&self) -> bool {
         matches!(self, Self::Budget { .. } | Self::Adaptive { .. })
     }
 
     /// The effort for `output_config`.
-    pub(super) fn effort(&self) -> Option<&str> {
+    pub(in crate::wire) fn effort(&self) -> Option<&str> {
         match self {
             Self::Budget { effort, .. } | Self::Adaptive { effort, .. } => *effort,
             Self::Unsaid | Self::Off => None,
@@ -102,7 +106,7 @@ impl Thinking<'_> {
     }
 
     /// `max_tokens` as the caller gives it, or else `default`. Thinking counts towards it, so that a budget comes on top.
-    pub(super) fn max_tokens(&self, given: Option<u32>, default: u32) -> u32 {
+    pub(in crate::wire) fn max_tokens(&self, given: Option<u32>, default: u32) -> u32 {
         let thinking = match self {
             Self::Budget { tokens, .. } => *tokens,
             Self::Unsaid | Self::Off | Self::Adaptive { .. } => 0,
@@ -111,7 +115,7 @@ impl Thinking<'_> {
     }
 
     /// Writes the field `thinking`.
-    pub(super) fn write(&self, body: &mut ObjectWriter<'_>) {
+    pub(in crate::wire) fn write(&self, body: &mut ObjectWriter<'_>) {
         match self {
             Self::Unsaid => {}
             Self::Off => body.object("thinking", |thinking| thinking.field("type", "disabled")),
@@ -135,7 +139,7 @@ mod tests {
 
     fn planned(model: &str, reasoning: Reasoning, max_tokens: Option<u32>) -> Result<String, String> {
         let options = Options { reasoning: Some(reasoning), max_tokens, ..Options::default() };
-        plan(model, &options).map(|plan| format!("{plan:?}")).map_err(|error| error.message().to_owned())
+        plan("p", model, &options).map(|plan| format!("{plan:?}")).map_err(|error| error.message().to_owned())
     }
 
     #[test]

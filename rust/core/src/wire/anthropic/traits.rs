@@ -7,23 +7,23 @@
 
 /// What a model can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Traits {
+pub(in crate::wire) struct Traits {
     /// Answers in JSON that fits a schema (`output_config.format`).
-    pub(super) structured: bool,
+    pub(in crate::wire) structured: bool,
     /// Decides by itself how much it thinks (`thinking.type` is `adaptive`).
-    pub(super) adaptive: bool,
+    pub(in crate::wire) adaptive: bool,
     /// Takes a budget of tokens to think (`thinking.type` is `enabled`).
-    pub(super) budget: bool,
+    pub(in crate::wire) budget: bool,
     /// Takes an effort (`output_config.effort`).
-    pub(super) effort: bool,
+    pub(in crate::wire) effort: bool,
     /// Can be told not to think (`thinking.type` is `disabled`).
-    pub(super) off: bool,
+    pub(in crate::wire) off: bool,
     /// Can be told to call a tool (`tool_choice.type` is `any` or `tool`).
-    pub(super) forced: bool,
+    pub(in crate::wire) forced: bool,
 }
 
 /// What the model of this name can do.
-pub(super) fn traits(model: &str) -> Traits {
+pub(in crate::wire) fn traits(model: &str) -> Traits {
     let always = ["fable", "mythos"].iter().any(|name| model.contains(name));
     let Some(version) = version(model) else {
         return Traits { structured: true, adaptive: true, budget: !always, effort: true, off: !always, forced: true };

@@ -74,9 +74,9 @@ impl Wire for Gemini {
         embed::decode(body, count)
     }
 
-    fn list_models(&self, page: Option<&str>) -> Ask {
+    fn list_models(&self, page: Option<&str>) -> Result<Ask, Error> {
         let token = page.map(|page| format!("&pageToken={}", utf8_percent_encode(page, NON_ALPHANUMERIC)));
-        Ask::get(format!("/models?pageSize=1000{}", token.unwrap_or_default()))
+        Ok(Ask::get(format!("/models?pageSize=1000{}", token.unwrap_or_default())))
     }
 
     fn count_tokens(&self, request: &ChatRequest) -> Result<Ask, Error> {

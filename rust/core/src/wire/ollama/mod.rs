@@ -66,8 +66,8 @@ impl Wire for Ollama {
         embed::decode(body, count)
     }
 
-    fn list_models(&self, _: Option<&str>) -> Ask {
-        Ask::get("/api/tags")
+    fn list_models(&self, _: Option<&str>) -> Result<Ask, Error> {
+        Ok(Ask::get("/api/tags"))
     }
 
     fn decode_error(&self, status: u16, _: &HeaderMap, body: &[u8]) -> Error {

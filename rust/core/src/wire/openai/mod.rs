@@ -182,8 +182,8 @@ impl Wire for OpenAi {
         }
     }
 
-    fn list_models(&self, _: Option<&str>) -> Ask {
-        Ask::get("/models")
+    fn list_models(&self, _: Option<&str>) -> Result<Ask, Error> {
+        Ok(Ask::get("/models"))
     }
 
     fn decode_error(&self, status: u16, _headers: &HeaderMap, body: &[u8]) -> Error {

@@ -66,7 +66,7 @@ impl Wire for OpenAiResponses {
         self.base.mark(config, request);
     }
 
-    fn list_models(&self, page: Option<&str>) -> Ask {
+    fn list_models(&self, page: Option<&str>) -> Result<Ask, Error> {
         self.base.list_models(page)
     }
 
