@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
 import json
 import traceback
 from datetime import datetime, timezone
@@ -32,7 +31,7 @@ from edgequake_llm import (
     UnsupportedOption,
     _core,
 )
-from support.converse import message, stream, streamed, whole
+from support.converse import message, signature, stream, streamed, whole
 from support.raw import CLOSE, RawServer, answer, head
 
 ACCESS_KEY, SECRET, TOKEN = (
@@ -583,31 +582,6 @@ def test_what_is_elsewhere_is_said(llm, server):
 
 
 # ---- who asks
-
-
-def signature(request, host, region, secret):
-    """The signature of a request as AWS's guide has it, from what came over the wire."""
-    _, _, fields = request["headers"]["authorization"].partition(" ")
-    given = dict(field.split("=", 1) for field in fields.split(", "))
-    names = given["SignedHeaders"].split(";")
-    headers = request["headers"] | {"host": host}
-    path, _, query = request["path"].partition("?")
-    canonical = [
-        request["method"],
-        quote(path, safe="/-_.~"),
-        "&".join(sorted(query.split("&"))),
-        *(f"{name}:{headers[name].strip()}" for name in names),
-        "",
-        given["SignedHeaders"],
-        hashlib.sha256(request["body"].encode()).hexdigest(),
-    ]
-    time = headers["x-amz-date"]
-    scope = [time[:8], region, "bedrock", "aws4_request"]
-    hashed = hashlib.sha256("\n".join(canonical).encode()).hexdigest()
-    key = b"AWS4" + secret.encode()
-    for part in [*scope, "\n".join(["AWS4-HMAC-SHA256", time, "/".join(scope), hashed])]:
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-    return given, key.hex(), names
 
 
 @pytest.mark.parametrize("token", [None, TOKEN])

@@ -47,6 +47,14 @@ def test_what_is_known_of_a_model(catalog):
     assert catalog.find("CLAUDE-HAIKU-4-5", "Anthropic").prices.cache_write_1h == Decimal(2)
 
 
+def test_bedrocks_models_cost_what_they_cost_there(catalog):
+    for prefix in ("", "eu.", "global."):
+        entry = catalog.find(f"{prefix}anthropic.claude-haiku-4-5-20251001-v1:0", "bedrock")
+        assert entry.prices.input >= 1, prefix
+    prices = catalog.find("amazon.nova-lite-v1:0", "bedrock").prices
+    assert (prices.input, prices.output) == (Decimal("0.06"), Decimal("0.24"))
+
+
 LIMITS = [
     # (model, provider, at most so many tokens in an answer, kinds of input), from the providers' own pages.
     ("gpt-4o-mini", "openai", 16_384, {"text", "image"}),

@@ -9,6 +9,7 @@ import pytest
 
 from edgequake_llm import (
     AnthropicProvider,
+    BedrockProvider,
     ChatMessage,
     ContentPart,
     GeminiProvider,
@@ -170,6 +171,7 @@ PROVIDERS = {
     "Anthropic": [AnthropicProvider("k")],
     "Gemini": [GeminiProvider("k")],
     "Ollama": [OllamaProvider()],
+    "Bedrock": [BedrockProvider("k", region="us-east-1")],
 }
 
 

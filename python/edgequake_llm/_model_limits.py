@@ -17,6 +17,7 @@ _PROVIDERS = {
     "fireworks": "fireworks-ai",
     "moonshot": "moonshotai",
     "aws": "amazon-bedrock",
+    "bedrock": "amazon-bedrock",
 }
 """Names of providers, ours and those of `genai-prices`, where the data has another."""
 

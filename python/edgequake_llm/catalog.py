@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _MILLION = Decimal(1_000_000)
 _ZERO = Decimal(0)
 
-_PROVIDERS = {"gemini": "google", "xai": "x-ai", "moonshot": "moonshotai"}
+_PROVIDERS = {"gemini": "google", "xai": "x-ai", "moonshot": "moonshotai", "bedrock": "aws"}
 """Our names of providers where the data has another. Whom it has not (Ollama, vLLM: local ones) has no prices."""
 
 _KEYS = {

@@ -12,12 +12,15 @@ one message of an event stream.
 from __future__ import annotations
 
 import binascii
+import hashlib
+import hmac
 import http.server
 import json
 import struct
 import threading
 from collections import deque
 from types import SimpleNamespace
+from urllib.parse import quote
 
 
 def message(name, payload, kind="event", **further):
@@ -71,6 +74,31 @@ def value_for(schema):
     if kind == "object" or "properties" in schema:
         return {name: value_for(one) for name, one in schema.get("properties", {}).items()}
     return {"array": [1], "integer": 1, "number": 1, "boolean": True}.get(kind, "x")
+
+
+def signature(request, host, region, secret):
+    """The signature of a request as AWS's guide has it, from what came over the wire."""
+    _, _, fields = request["headers"]["authorization"].partition(" ")
+    given = dict(field.split("=", 1) for field in fields.split(", "))
+    names = given["SignedHeaders"].split(";")
+    headers = request["headers"] | {"host": host}
+    path, _, query = request["path"].partition("?")
+    canonical = [
+        request["method"],
+        quote(path, safe="/-_.~"),
+        "&".join(sorted(query.split("&"))),
+        *(f"{name}:{headers[name].strip()}" for name in names),
+        "",
+        given["SignedHeaders"],
+        hashlib.sha256(request["body"].encode()).hexdigest(),
+    ]
+    time = headers["x-amz-date"]
+    scope = [time[:8], region, "bedrock", "aws4_request"]
+    hashed = hashlib.sha256("\n".join(canonical).encode()).hexdigest()
+    key = b"AWS4" + secret.encode()
+    for part in [*scope, "\n".join(["AWS4-HMAC-SHA256", time, "/".join(scope), hashed])]:
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    return given, key.hex(), names
 
 
 class ConverseServer:

@@ -97,13 +97,12 @@ class Provider:
 
     `api_key` and `base_url` come from the environment where they are not given. `api_key` may be a function, async or
     not, that is asked for the key of each call; a token that it gives with `Bearer ` in front goes into the header
-    `authorization`. `model` is what calls use unless they
-    name another, `embedding_model` what `embed` uses. `headers` go into every request. `timeout` is seconds for the
-    whole call, or `Timeouts`. `retry` is a `RetryPolicy`, or a number of retries. `http` is an `HTTPConfig`: how
-    connections are made. `prompt_cache=True`, or a `CachePromptConfig`, has the provider cache the beginnings of
-    prompts: Anthropic's and OpenRouter's calls are marked, OpenAI's get the config's key, and the others cache by
-    themselves. With `drop_unsupported` an option that the provider does not have is left out instead of raising
-    `UnsupportedOption`.
+    `authorization`. `model` is what calls use unless they name another, `embedding_model` what `embed` uses. `headers`
+    go into every request. `timeout` is seconds for the whole call, or `Timeouts`. `retry` is a `RetryPolicy`, or a
+    number of retries. `http` is an `HTTPConfig`: how connections are made. `prompt_cache=True`, or a
+    `CachePromptConfig`, has the provider cache the beginnings of prompts: Anthropic's, Bedrock's and OpenRouter's calls
+    are marked, OpenAI's get the config's key, and the others cache by themselves. With `drop_unsupported` an option
+    that the provider does not have is left out instead of raising `UnsupportedOption`.
 
     Raises `ConfigurationError` if the key is missing or a setting cannot be used.
     """
@@ -308,8 +307,8 @@ class Provider:
     ) -> int:
         """Return how many tokens a prompt has, as the provider counts them: system prompt, messages and tools.
 
-        Anthropic and Gemini count; it costs a request and no tokens. The others raise `UnsupportedOption`: there
-        `Tokenizer` counts, without a request.
+        Anthropic, Gemini and Bedrock count; it costs a request and no tokens. The others raise `UnsupportedOption`:
+        there `Tokenizer` counts, without a request.
         """
         return await self._core.count_tokens(messages, options, fields)
 
