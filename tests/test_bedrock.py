@@ -27,6 +27,7 @@ from edgequake_llm import (
     RateLimitError,
     RetryPolicy,
     ServerError,
+    Simulator,
     StreamInterrupted,
     UnsupportedOption,
     _core,
@@ -579,6 +580,13 @@ def test_what_is_elsewhere_is_said(llm, server):
             ask()
         assert caught.value.provider == "bedrock"
     assert server.stats().requests == 0
+
+
+def test_the_simulator_says_that_it_speaks_another_format():
+    with Simulator() as sim:
+        for ask in (sim.base_url, sim.provider):
+            with pytest.raises(ConfigurationError, match="does not speak Bedrock's format"):
+                ask(ProviderType.BEDROCK)
 
 
 # ---- who asks

@@ -200,7 +200,10 @@ class Simulator:
         url = self.tls_url if tls else self.url
         if url is None:
             raise ConfigurationError("this simulator does not speak TLS; make it with tls=True")
-        return f"{url}{_PATHS.get(ProviderType(provider), '')}"
+        kind = ProviderType(provider)
+        if kind is ProviderType.BEDROCK:
+            raise ConfigurationError("this simulator does not speak Bedrock's format")
+        return f"{url}{_PATHS.get(kind, '')}"
 
     def provider(self, provider: ProviderType | str = "openai", *, tls: bool = False, **settings: Any) -> Provider:
         """Make a provider of this type that talks to this simulator."""
