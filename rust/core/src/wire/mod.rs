@@ -5,6 +5,7 @@
 pub mod anthropic;
 pub mod bedrock;
 pub mod body;
+mod claude;
 mod common;
 pub mod gemini;
 mod lenient;

@@ -7,7 +7,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use super::{
-    JSON_TOOL, NAME,
+    NAME,
     thinking::{self, Thinking},
     traits::traits,
 };
@@ -16,6 +16,7 @@ use crate::{
     model::{CacheControl, ChatRequest, Media, Message, Options, Part, ResponseFormat, Role, Tool, ToolChoice, fit},
     wire::{
         body::{ObjectWriter, unsupported, write},
+        claude::{self, JSON_TOOL},
         common::{
             Source, arguments_object, both_bring_results, check_tool_message, object_schema, system_parts, turns,
         },
@@ -107,32 +108,13 @@ fn prompt(body: &mut ObjectWriter<'_>, request: &ChatRequest, form: &Form<'_>) -
 }
 
 fn refuse(options: &Options) -> Result<(), Error> {
-    if options.seed.is_some() {
-        return Err(unsupported(NAME, "seed", "temperature=0 comes nearest to repeatable answers"));
-    }
-    for (name, given) in
-        [("presence_penalty", options.presence_penalty), ("frequency_penalty", options.frequency_penalty)]
-    {
-        if given.is_some() {
-            return Err(unsupported(NAME, name, "temperature and top_p are what shapes the wording there"));
-        }
-    }
-    if options.prompt_cache_key.is_some() {
-        return Err(unsupported(NAME, "prompt_cache_key", "make the provider with prompt_cache=True"));
-    }
-    if options.cached_content.is_some() {
-        return Err(unsupported(NAME, "cached_content", "make the provider with prompt_cache=True"));
-    }
+    claude::no_other_sampling(NAME, options)?;
+    claude::no_named_caches(NAME, options)?;
     if options.metadata.iter().any(|(name, _)| name != "user_id") {
         let instead = "it takes a user_id and nothing else: give user=...; a header goes into extra_headers";
         return Err(unsupported(NAME, "metadata", instead));
     }
-    match options.temperature {
-        Some(given) if given > 1.0 => Err(Error::invalid(format!("temperature must be from 0 to 1, not {given}"))
-            .with_provider(NAME)
-            .with_param("temperature".to_owned())),
-        _ => Ok(()),
-    }
+    claude::low_temperature(NAME, options)
 }
 
 /// How the form of the answer is asked for.

@@ -34,9 +34,6 @@ pub use encode::DEFAULT_MAX_TOKENS;
 /// The provider's name.
 const NAME: &str = "anthropic";
 
-/// The tool whose arguments are an answer in JSON, where the model has no other way to keep to a form.
-pub(super) const JSON_TOOL: &str = "edgequake_answer_in_json";
-
 /// Anthropic's messages format.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Anthropic;

@@ -10,7 +10,10 @@ use crate::{
         Tool, ToolChoice, Usage,
     },
     stream::Frame,
-    wire::common::tests::{ask, call, conversation, object, parts, result},
+    wire::{
+        claude::JSON_TOOL,
+        common::tests::{ask, call, conversation, object, parts, result},
+    },
 };
 
 /// The body of a request with these options, without its messages.

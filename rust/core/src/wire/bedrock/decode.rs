@@ -9,12 +9,12 @@ use serde_json::{Map, Value, json, value::RawValue};
 use super::{NAME, error};
 use crate::{
     error::Error,
-    model::{Assembly, Citation, FinishReason, Part, Response, ToolSlot, Usage},
+    model::{Assembly, Citation, Part, Response, ToolSlot, Usage},
     stream::Frame,
     wire::{
         StreamDecoder,
-        anthropic::JSON_TOOL,
         body::malformed,
+        claude::{JSON_TOOL, finish},
         common::own_signature,
         lenient::{Count, Text, arguments, lenient, parse},
     },
@@ -157,14 +157,6 @@ pub(super) fn message(body: &[u8]) -> Result<Response, Error> {
     }
     finish(&given.stop_reason, &mut answer);
     Ok(answer.into_response())
-}
-
-/// Notes why the model stopped. It waits for no tool if the only one that it called was for the form of its answer.
-fn finish(reason: &str, answer: &mut Assembly) {
-    if reason == "tool_use" && answer.so_far().tool_calls().next().is_none() {
-        return answer.finish_as(reason, FinishReason::Stop);
-    }
-    answer.finish(reason);
 }
 
 /// Adds a block.

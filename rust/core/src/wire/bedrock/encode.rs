@@ -15,8 +15,8 @@ use crate::{
         CacheControl, ChatRequest, JsonObject, Message, Options, Part, ResponseFormat, Role, Tool, ToolChoice, fit,
     },
     wire::{
-        anthropic::JSON_TOOL,
         body::{ObjectWriter, unsupported, write},
+        claude::{self, JSON_TOOL},
         common::{arguments_object, check_tool_message, object_schema, system_parts, turns},
         marks,
         media::BEDROCK,
@@ -125,37 +125,18 @@ fn prompt(body: &mut ObjectWriter<'_>, request: &ChatRequest, form: &Form<'_>) -
 }
 
 fn refuse(options: &Options) -> Result<(), Error> {
-    if options.seed.is_some() {
-        return Err(unsupported(NAME, "seed", "temperature=0 comes nearest to repeatable answers"));
-    }
-    for (name, given) in
-        [("presence_penalty", options.presence_penalty), ("frequency_penalty", options.frequency_penalty)]
-    {
-        if given.is_some() {
-            return Err(unsupported(NAME, name, "temperature and top_p are what shapes the wording there"));
-        }
-    }
+    claude::no_other_sampling(NAME, options)?;
     if options.user.is_some() {
         return Err(unsupported(NAME, "user", "metadata={\"user\": ...} goes into the invocation logs"));
     }
-    if options.prompt_cache_key.is_some() {
-        return Err(unsupported(NAME, "prompt_cache_key", "make the provider with prompt_cache=True"));
-    }
-    if options.cached_content.is_some() {
-        return Err(unsupported(NAME, "cached_content", "make the provider with prompt_cache=True"));
-    }
+    claude::no_named_caches(NAME, options)?;
     if options.tool_choice == Some(ToolChoice::None) && !options.tools.is_empty() {
         return Err(unsupported(NAME, "tool_choice=none", "leave the tools out"));
     }
     if options.parallel_tool_calls == Some(false) {
         return Err(unsupported(NAME, "parallel_tool_calls=false", "ask for one call at a time in the system prompt"));
     }
-    match options.temperature {
-        Some(given) if given > 1.0 => Err(Error::invalid(format!("temperature must be from 0 to 1, not {given}"))
-            .with_provider(NAME)
-            .with_param("temperature".to_owned())),
-        _ => Ok(()),
-    }
+    claude::low_temperature(NAME, options)
 }
 
 /// How the form of the answer is asked for.
