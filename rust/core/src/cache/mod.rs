@@ -26,7 +26,6 @@ mod single;
 mod store;
 
 use std::{
-    process,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError},
     thread,
     time::{Duration, Instant},
@@ -41,6 +40,8 @@ pub use savings::{Saving, Savings};
 
 pub(crate) use single::{Aboard, Flying};
 use store::Store;
+
+use crate::runtime::forks;
 
 /// What a cache may hold and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,8 +136,8 @@ const PURGE_STEP: usize = 256;
 pub struct Cache<V> {
     config: CacheConfig,
     store: Mutex<Store<V>>,
-    /// The process that made it.
-    pid: u32,
+    /// The process that made it, by the forks before it.
+    forks: u32,
     /// What is used instead of it, in a forked child that inherited it locked.
     instead: OnceLock<Box<Self>>,
 }
@@ -152,7 +153,7 @@ impl<V: Clone> Cache<V> {
     /// An empty cache.
     pub fn new(config: CacheConfig) -> Self {
         let store = Mutex::new(Store::new(config));
-        Self { config, store, pid: process::id(), instead: OnceLock::new() }
+        Self { config, store, forks: forks(), instead: OnceLock::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Store<V>> {
@@ -171,7 +172,7 @@ impl<V: Clone> Cache<V> {
     /// child, where that thread is not: the child then begins with an empty store.
     #[cold]
     fn wait_for_lock(&self) -> MutexGuard<'_, Store<V>> {
-        if process::id() == self.pid {
+        if forks() == self.forks {
             return self.store.lock().unwrap_or_else(PoisonError::into_inner);
         }
         let started = Instant::now();
@@ -305,7 +306,7 @@ mod tests {
     fn a_lock_that_nobody_will_open_is_left_behind() {
         let (now, key) = (Duration::ZERO, KeyBuilder::new("test").finish());
         // As a forked child sees it: made by another process, and locked by nobody who is here.
-        let cache = Cache { pid: 0, ..Cache::new(CacheConfig::default()) };
+        let cache = Cache { forks: u32::MAX, ..Cache::new(CacheConfig::default()) };
         assert!(cache.insert(key, 1, 1, Ttl::Default, now));
         assert_eq!(cache.get(key, now), Lookup::Hit(1), "while it is open it is used");
         let inherited = cache.store.lock();

@@ -5,7 +5,7 @@
 //! that all aboard see before it lands: what there is of a streamed answer.
 
 use std::{
-    fmt, mem, process,
+    fmt, mem,
     sync::{Arc, Mutex, OnceLock},
 };
 
@@ -17,6 +17,7 @@ use crate::{
     call::Clock,
     error::{Error, ErrorKind},
     http::lock,
+    runtime::forks,
 };
 
 /// What each waiter is told: the outcome, and whether it is the one that pays for it.
@@ -33,7 +34,7 @@ struct Work<S> {
 /// The flights of one process. A forked child inherits flights that nobody flies, and perhaps a lock that nobody will
 /// open: it leaves them alone and begins with none.
 struct Air<T, S> {
-    pid: u32,
+    forks: u32,
     flights: Mutex<Waiting<T, S>>,
 }
 
@@ -48,7 +49,7 @@ impl<T, S> Default for Flying<T, S> {
 
 impl<T, S> Default for Air<T, S> {
     fn default() -> Self {
-        Self { pid: process::id(), flights: Mutex::default() }
+        Self { forks: forks(), flights: Mutex::default() }
     }
 }
 
@@ -61,7 +62,7 @@ impl<T, S> fmt::Debug for Flying<T, S> {
 impl<T: Send + Sync + 'static, S: Send + Sync + 'static> Flying<T, S> {
     fn air(&self) -> Arc<Air<T, S>> {
         let current = self.0.load_full();
-        if current.pid == process::id() {
+        if current.forks == forks() {
             return current;
         }
         let before = self.0.compare_and_swap(&current, Arc::new(Air::default()));

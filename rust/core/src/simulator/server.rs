@@ -24,7 +24,10 @@ use super::{
     connection::{Connection, Ending, Lent, Socket, lock},
     service::{State, serve},
 };
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    runtime::forks,
+};
 
 /// What hyper may hold of a body that the reader does not take. Small, so that a slow reader is felt.
 const BUFFER: usize = 64 << 10;
@@ -39,8 +42,8 @@ pub(super) struct Server {
     connections: Arc<Connections>,
     stop: Arc<Notify>,
     thread: Option<thread::JoinHandle<()>>,
-    /// The process that the thread belongs to.
-    process: u32,
+    /// The process that the thread belongs to, by the forks before it.
+    forks: u32,
 }
 
 /// The connections that are open.
@@ -60,7 +63,7 @@ impl Server {
             .map_err(|error| failed(&error))?;
         match bound.recv().unwrap_or_else(|_| Err(failed(&"its thread ended"))) {
             Ok((port, tls_port)) => {
-                Ok(Self { state, port, tls_port, connections, stop, thread: Some(thread), process: std::process::id() })
+                Ok(Self { state, port, tls_port, connections, stop, thread: Some(thread), forks: forks() })
             }
             Err(error) => {
                 let _ = thread.join();
@@ -77,7 +80,7 @@ impl Server {
     /// Stops listening, drops every connection and waits for the thread's end.
     pub(super) fn stop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
-        if self.process == std::process::id() {
+        if self.forks == forks() {
             self.stop.notify_one();
             let _ = thread.join();
         } else {
