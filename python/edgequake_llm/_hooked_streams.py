@@ -7,10 +7,11 @@ from time import perf_counter
 
 from edgequake_llm import _core
 from edgequake_llm._exceptions import ClosedError, ConfigurationError, LLMError
+from edgequake_llm._hook_chain import checked, now, request, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Callable, Generator
     from types import TracebackType
     from typing import Any
 
@@ -55,8 +56,6 @@ class _Stream:
 
     async def _begin(self) -> None:
         """Send the request, unless that was done or a hook answers it."""
-        from edgequake_llm._hooked import request
-
         if self._send is None:
             return
         send, self._send = self._send, None
@@ -110,8 +109,6 @@ class _Stream:
 
     async def _failed(self, error: Exception) -> None:
         """Tell `on_error`, outwards. Returns if one of them answers; else the stream is over, and the error raised."""
-        from edgequake_llm._hooked import checked, settle
-
         failure: Exception | None = error
         for each in reversed(self._entered):
             seen = self._call.replace(error=failure, elapsed=perf_counter() - self._started)
@@ -143,8 +140,6 @@ class _Stream:
         self, ended: Ended, response: _core.LLMResponse | None = None, error: Exception | None = None
     ) -> None:
         """Tell `on_stream_end`, outwards, once. Raises what one of them raises, after all have heard of it."""
-        from edgequake_llm._hooked import settle
-
         if self._ended:
             return
         self._ended = True
@@ -257,8 +252,6 @@ class HookedStream(_Stream):
     def __del__(self) -> None:
         if not self._is_left():
             return
-        from edgequake_llm._hooked import now
-
         self._native = None
         if not self._core.is_async("on_stream_end"):
             now(self._end("dropped"))
@@ -305,13 +298,7 @@ class SyncHookedStream(_Stream):
         self, core: HookedCore, hooks: tuple[Hooks, ...], call: HookCall, send: Callable[[HookCall], Any]
     ) -> None:
         super().__init__(core, hooks, call, send)
-        self._now(self._begin())
-
-    @staticmethod
-    def _now(chain: Coroutine[Any, Any, Any]) -> Any:
-        from edgequake_llm._hooked import now
-
-        return now(chain)
+        now(self._begin())
 
     async def _pull(self, items: Any) -> Any:
         return next(items, _END)
@@ -323,7 +310,7 @@ class SyncHookedStream(_Stream):
         return self
 
     def __next__(self) -> str:
-        item = self._now(self._next(events=False))
+        item = now(self._next(events=False))
         if item is _END:
             raise StopIteration
         return item  # type: ignore[no-any-return]
@@ -345,12 +332,12 @@ class SyncHookedStream(_Stream):
         if self._native is not None:
             self._native.close()
         reason = _reason(exc_type)
-        self._now(self._left(reason, exc) if exc is not None and reason == "cancelled" else self._end(reason))
+        now(self._left(reason, exc) if exc is not None and reason == "cancelled" else self._end(reason))
 
     def __del__(self) -> None:
         if self._is_left():
             self._native = None
-            self._now(self._end("dropped"))
+            now(self._end("dropped"))
 
 
 class _SyncEvents:
@@ -365,7 +352,7 @@ class _SyncEvents:
         return self
 
     def __next__(self) -> Any:
-        item = self._stream._now(self._stream._next(events=True))  # noqa: SLF001 - its other half
+        item = now(self._stream._next(events=True))  # noqa: SLF001 - its other half
         if item is _END:
             raise StopIteration
         return item
