@@ -289,7 +289,39 @@ def _executed(loop: _Loop, pending: Sequence[_core.ToolCall]) -> Iterator[tuple[
         yield from ((places[future], future.result()) for future in as_completed(places))
 
 
-class RunStream:
+class _Reading:
+    """What the two streams of a run share: each is read once, as text or as events."""
+
+    __slots__ = ("_events", "_items", "_loop", "_result")
+
+    def __init__(self, loop: _Loop) -> None:
+        self._loop = loop
+        self._items: Any = None
+        self._events = False
+        self._result: RunResult | None = None
+
+    def _run(self) -> Any:
+        raise NotImplementedError
+
+    def _start(self, *, events: bool) -> Any:
+        if self._items is None:
+            self._events = events
+            self._items = self._run()
+        elif self._events is not events:
+            raise RuntimeError("read the text of a run or its events, not both")
+        return self._items
+
+    @property
+    def result(self) -> RunResult:
+        """What the run came to. Raises `ClosedError` before it has been read to its end."""
+        if self._result is None:
+            from edgequake_llm._exceptions import ClosedError
+
+            raise ClosedError("the result is there only after the run has been read to its end")
+        return self._result
+
+
+class RunStream(_Reading):
     """A run of the tool loop as it happens: `async for text in stream` gives the text of all rounds.
 
     `stream.events()` gives typed events instead: those of every round, and a `ToolResultEvent` for each tool that has
@@ -297,7 +329,7 @@ class RunStream:
     task that reads it. Nothing is sent before the first item is asked for.
     """
 
-    __slots__ = ("_events", "_items", "_loop", "_provider", "_result")
+    __slots__ = ("_provider",)
 
     def __init__(
         self,
@@ -307,11 +339,8 @@ class RunStream:
         max_rounds: int,
         fields: Mapping[str, Any],
     ) -> None:
+        super().__init__(_Loop(messages, options, fields, max_rounds))
         self._provider = provider
-        self._loop = _Loop(messages, options, fields, max_rounds)
-        self._items: AsyncGenerator[Any] | None = None
-        self._events = False
-        self._result: RunResult | None = None
 
     async def _run(self) -> AsyncGenerator[Any]:
         import asyncio
@@ -341,20 +370,12 @@ class RunStream:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, *, events: bool) -> AsyncGenerator[Any]:
-        if self._items is None:
-            self._events = events
-            self._items = self._run()
-        elif self._events is not events:
-            raise RuntimeError("read the text of a run or its events, not both")
-        return self._items
-
     def __aiter__(self) -> AsyncGenerator[str]:
-        return self._start(events=False)
+        return self._start(events=False)  # type: ignore[no-any-return]
 
     def events(self) -> AsyncGenerator[Event | ToolResultEvent]:
         """Iterate over the typed events of all rounds, instead of the text."""
-        return self._start(events=True)
+        return self._start(events=True)  # type: ignore[no-any-return]
 
     async def aclose(self) -> None:
         """Close the run; takes the request back if one is under way, and cancels the tools that run."""
@@ -369,20 +390,15 @@ class RunStream:
     ) -> None:
         await self.aclose()
 
-    @property
-    def result(self) -> RunResult:
-        """What the run came to. Raises `ClosedError` before it has been read to its end."""
-        return _whole(self._result)
 
-
-class SyncRunStream:
+class SyncRunStream(_Reading):
     """As `RunStream`, for code without an event loop: `for text in stream`, `with`, `close()`.
 
     Tools are functions that are not async; several calls of one round run in threads. Closing takes a request back that
     is under way, and waits for tools that run.
     """
 
-    __slots__ = ("_calls", "_events", "_items", "_loop", "_result")
+    __slots__ = ("_calls",)
 
     def __init__(
         self,
@@ -392,11 +408,8 @@ class SyncRunStream:
         max_rounds: int,
         fields: Mapping[str, Any],
     ) -> None:
+        super().__init__(_sync_loop(messages, options, max_rounds, fields))
         self._calls = calls
-        self._loop = _sync_loop(messages, options, max_rounds, fields)
-        self._items: Generator[Any] | None = None
-        self._events = False
-        self._result: RunResult | None = None
 
     def _run(self) -> Generator[Any]:
         loop = self._loop
@@ -415,20 +428,12 @@ class SyncRunStream:
                     yield ToolResultEvent(call=pending[place], message=message)
             loop.results(results[place] for place in range(len(pending)))
 
-    def _start(self, *, events: bool) -> Generator[Any]:
-        if self._items is None:
-            self._events = events
-            self._items = self._run()
-        elif self._events is not events:
-            raise RuntimeError("read the text of a run or its events, not both")
-        return self._items
-
     def __iter__(self) -> Iterator[str]:
-        return self._start(events=False)
+        return self._start(events=False)  # type: ignore[no-any-return]
 
     def events(self) -> Iterator[Event | ToolResultEvent]:
         """Iterate over the typed events of all rounds, instead of the text."""
-        return self._start(events=True)
+        return self._start(events=True)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Close the run; takes the request back if one is under way."""
@@ -442,16 +447,3 @@ class SyncRunStream:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    @property
-    def result(self) -> RunResult:
-        """What the run came to. Raises `ClosedError` before it has been read to its end."""
-        return _whole(self._result)
-
-
-def _whole(result: RunResult | None) -> RunResult:
-    if result is None:
-        from edgequake_llm._exceptions import ClosedError
-
-        raise ClosedError("the result is there only after the run has been read to its end")
-    return result
