@@ -36,6 +36,7 @@ from edgequake_llm import (
     TotalTimeout,
     UsageEvent,
 )
+from support.caching import cached, to
 from support.processes import run
 from support.raw import CLOSE, HOLD, RawServer, answer, head, openai_answer, openai_delta, sse
 from support.waiting import aeventually, eventually
@@ -47,16 +48,6 @@ class FakeClock:
 
     def __call__(self):
         return self.now
-
-
-def cached(llm, **settings):
-    return CachedProvider(llm, LLMCache(CacheConfig(**settings)))
-
-
-def to(server, **settings):
-    """Return a cached provider that talks to a scripted server and does not try again."""
-    settings.setdefault("retry", 0)
-    return cached(OpenAIProvider("key", model="m", base_url=server.url, **settings))
 
 
 def asked(sim):

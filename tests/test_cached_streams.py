@@ -10,11 +10,9 @@ import threading
 import pytest
 
 from edgequake_llm import (
-    CacheConfig,
     CachedProvider,
     LLMCache,
     LLMError,
-    OpenAIProvider,
     RateLimitedProvider,
     RateLimiterConfig,
     ServerError,
@@ -24,22 +22,13 @@ from edgequake_llm import (
     Timeouts,
     TotalTimeout,
 )
+from support.caching import cached, to
 from support.processes import run
 from support.raw import CLOSE, HOLD, RawServer, answer, head, openai_answer, openai_delta, sse
 from support.waiting import aeventually, eventually
 
 END = sse(openai_delta(finish_reason="stop"), "[DONE]")
 TORRENT = 150_000  # events: much more than all buffers on the way hold
-
-
-def cached(llm, **settings):
-    return CachedProvider(llm, LLMCache(CacheConfig(**settings)))
-
-
-def to(server, **settings):
-    """Return a cached provider that talks to a scripted server and does not try again."""
-    settings.setdefault("retry", 0)
-    return cached(OpenAIProvider("key", model="m", base_url=server.url, **settings))
 
 
 def pieces(text):

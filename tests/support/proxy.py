@@ -8,32 +8,16 @@ import threading
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
+from support.listener import Listener
 
-class _Listener:
-    """Listens on a free port and serves each connection in a thread of its own."""
+
+class _Relay(Listener):
+    """A proxy of either kind."""
 
     def __init__(self):
         self.seen: list[SimpleNamespace] = []
-        self._sockets: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.authority = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc_info):
-        for sock in [self._listener, *self._sockets]:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                sock, _ = self._listener.accept()
-                self._sockets.append(sock)
-                threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+        super().__init__()
+        self.authority = f"127.0.0.1:{self.port}"
 
     def _connect(self, client, server):
         """Hand on what either side sends until one of them is done."""
@@ -42,7 +26,7 @@ class _Listener:
         _pump(server, client)
 
 
-class Proxy(_Listener):
+class Proxy(_Relay):
     """An HTTP proxy. With `authorization`, requests without that `proxy-authorization` get a 407."""
 
     def __init__(self, *, authorization=None):
@@ -79,7 +63,7 @@ class Proxy(_Listener):
             self._connect(client, server)
 
 
-class SocksProxy(_Listener):
+class SocksProxy(_Relay):
     """A SOCKS5 proxy (RFC 1928), with a user and password (RFC 1929) if `login` is given as bytes of both."""
 
     def __init__(self, *, login=None):

@@ -10,13 +10,14 @@ nothing more and wait until the client closes), `CLOSE` or `RESET`. The last arg
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import struct
 import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
+
+from support.listener import Listener
 
 if TYPE_CHECKING:
     import ssl
@@ -65,8 +66,8 @@ def openai_delta(text=None, finish_reason=None):
     return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
 
 
-class RawServer:
-    """Listens on a free port of the loopback device; a thread for each connection."""
+class RawServer(Listener):
+    """Plays scripted answers, byte by byte as they stand."""
 
     def __init__(self, *scripts, tls: ssl.SSLContext | None = None, gate: threading.Event | None = None):
         # `gate` holds back the handshakes until it is set.
@@ -77,21 +78,8 @@ class RawServer:
         self._tls = tls
         self._gate = gate
         self._lock = threading.Lock()
-        self._sockets: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
+        super().__init__()
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc_info):
-        # Not `close` alone: it leaves a thread that is in `accept` or `recv` where it is.
-        for sock in [self._listener, *self._sockets]:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
 
     @property
     def open_connections(self):
@@ -99,19 +87,14 @@ class RawServer:
         with self._lock:
             return len(self._sockets)
 
-    def _accept(self):
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            with self._lock:
-                number = self.connections
-                self.connections += 1
-                self._sockets.append(sock)
-            threading.Thread(target=self._connection, args=(sock, number), daemon=True).start()
+    def _accepted(self, sock):
+        with self._lock:
+            number = self.connections
+            self.connections += 1
+            self._sockets.append(sock)
+        return sock, number
 
-    def _connection(self, sock, number):
+    def _serve(self, sock, number):
         plain = sock
         try:
             if self._gate is not None:
