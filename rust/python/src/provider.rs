@@ -331,7 +331,7 @@ impl Provider {
         let py = inputs.py();
         let invalid = |message: &str| self.failed(py, Error::invalid(message));
         if self.endpoint.wire.embed_limits().is_none() {
-            return Err(to_py(py, &call::no_embeddings(self.endpoint.wire.as_ref())));
+            return Err(to_py(py, &wire::body::no_embeddings(self.name())));
         }
         if inputs.cast::<PyString>().is_ok() {
             return Err(invalid("embed takes a list of texts; put a single text in a list"));

@@ -9,7 +9,7 @@ use super::{Completed, Meta, Route, heavy, timeouts::Clock, unary::post};
 use crate::{
     error::{Error, ErrorKind},
     model::{EmbedRequest, Embeddings},
-    wire::{EmbedLimits, Wire, body::unsupported},
+    wire::{EmbedLimits, body::no_embeddings},
 };
 
 /// Batches under way at once, for one call.
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 4;
 pub(super) async fn embed(route: &Route, request: EmbedRequest) -> Result<Completed<Embeddings>, Error> {
     let wire = route.endpoint.wire.clone();
     let Some(limits) = wire.embed_limits() else {
-        return Err(no_embeddings(wire.as_ref()));
+        return Err(no_embeddings(wire.name()));
     };
     let EmbedRequest { model, inputs, dimensions, task_type, extra } = request;
     // One clock for all batches: the total limit is the whole call's.
@@ -81,11 +81,6 @@ async fn one(route: &Route, clock: &Clock, batch: EmbedRequest, count: usize) ->
     let decode = move |body: &Bytes| wire.decode_embed(body, count);
     let used = |vectors: &Embeddings| vectors.usage.map(|usage| usage.prompt_tokens());
     post(route, &outgoing, clock, estimate, decode, used).await
-}
-
-/// The error of a provider that has no embeddings.
-pub fn no_embeddings(wire: &dyn Wire) -> Error {
-    unsupported(wire.name(), "embed", "use an embedding model of OpenAI, Gemini or Ollama")
 }
 
 /// Cuts the texts into batches within the limits, each with the place of its first text.

@@ -24,7 +24,6 @@ use std::time::SystemTime;
 use http::{HeaderMap, Version};
 
 pub use cached::{Chat, Recall, Texts, ask_chat, ask_embed, ask_stream, recall_chat, recall_embed, replay};
-pub use embed::no_embeddings;
 pub use endpoint::{Endpoint, EndpointConfig};
 pub use queue::{Next, Outcome, Progress, Receiver, Sender, queue};
 pub use resource::{ask, count_tokens, list_models};

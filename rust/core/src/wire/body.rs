@@ -166,6 +166,11 @@ pub fn unsupported(provider: &'static str, option: &str, instead: &str) -> Error
         .with_param(name.to_owned())
 }
 
+/// The error of a provider that has no embeddings.
+pub fn no_embeddings(provider: &'static str) -> Error {
+    unsupported(provider, "embed", "use an embedding model of OpenAI, Gemini or Ollama")
+}
+
 /// The error for an answer that is not what the provider's format says, with a short excerpt of it.
 #[cold]
 pub fn malformed(provider: &'static str, what: &str, body: &[u8]) -> Error {

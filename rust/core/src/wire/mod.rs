@@ -114,19 +114,25 @@ pub trait Wire: Send + Sync + std::fmt::Debug {
     fn stream_decoder(&self) -> Box<dyn StreamDecoder>;
 
     /// What one embedding request may hold; `None` if the provider has no embeddings.
-    fn embed_limits(&self) -> Option<EmbedLimits>;
+    fn embed_limits(&self) -> Option<EmbedLimits> {
+        None
+    }
 
     /// Encodes one batch of texts.
     ///
     /// # Errors
     /// As [`Wire::encode_chat`].
-    fn encode_embed(&self, request: &EmbedRequest) -> Result<Encoded, Error>;
+    fn encode_embed(&self, _request: &EmbedRequest) -> Result<Encoded, Error> {
+        Err(body::no_embeddings(self.name()))
+    }
 
     /// Decodes the vectors of a batch, in the order of its `count` texts.
     ///
     /// # Errors
     /// As [`Wire::decode_chat`]; also when vectors are missing, twice there or of different lengths.
-    fn decode_embed(&self, body: &[u8], count: usize) -> Result<Embeddings, Error>;
+    fn decode_embed(&self, _body: &[u8], _count: usize) -> Result<Embeddings, Error> {
+        Err(body::no_embeddings(self.name()))
+    }
 
     /// Sets cache marks in a request as `config` says; does nothing for a provider that caches by itself.
     fn mark(&self, config: &PromptCache, request: &mut ChatRequest) {

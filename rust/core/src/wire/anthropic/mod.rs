@@ -17,14 +17,14 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::{
-    Ask, EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire, body,
+    Ask, Encoded, KeyHeader, StreamDecoder, Wire,
     lenient::{error_message, text_at},
     status::StatusError,
     too_long,
 };
 use crate::{
     error::Error,
-    model::{ChatRequest, EmbedRequest, Embeddings, Response},
+    model::{ChatRequest, Response},
     prompt_cache::PromptCache,
     stream::Framing,
 };
@@ -67,18 +67,6 @@ impl Wire for Anthropic {
         Box::new(decode::Stream::default())
     }
 
-    fn embed_limits(&self) -> Option<EmbedLimits> {
-        None
-    }
-
-    fn encode_embed(&self, _: &EmbedRequest) -> Result<Encoded, Error> {
-        Err(no_embeddings())
-    }
-
-    fn decode_embed(&self, _: &[u8], _: usize) -> Result<Embeddings, Error> {
-        Err(no_embeddings())
-    }
-
     fn mark(&self, config: &PromptCache, request: &mut ChatRequest) {
         config.apply(request);
     }
@@ -95,10 +83,6 @@ impl Wire for Anthropic {
     fn decode_error(&self, status: u16, _: &HeaderMap, body: &[u8]) -> Error {
         error(body, Some(status))
     }
-}
-
-fn no_embeddings() -> Error {
-    body::unsupported(NAME, "embed", "OpenAI (and compatible servers), Gemini and Ollama have embeddings")
 }
 
 /// The error that a body carries. Without a status, as in a stream, the error's type tells which it would have been.

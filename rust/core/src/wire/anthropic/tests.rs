@@ -6,8 +6,8 @@ use super::*;
 use crate::{
     error::ErrorKind,
     model::{
-        Assembly, CacheControl, Event, FinishReason, Media, Message, Options, Part, Reasoning, ResponseFormat, Role,
-        Tool, ToolChoice, Usage,
+        Assembly, CacheControl, EmbedRequest, Event, FinishReason, Media, Message, Options, Part, Reasoning,
+        ResponseFormat, Role, Tool, ToolChoice, Usage,
     },
     stream::Frame,
     wire::{

@@ -19,14 +19,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::{
-    Ask, EmbedLimits, Encoded, KeyHeader, StreamDecoder, Wire, body,
+    Ask, Encoded, KeyHeader, StreamDecoder, Wire, body,
     lenient::{error_message, text_at},
     status::StatusError,
     too_long,
 };
 use crate::{
     error::{Error, ErrorKind, redact},
-    model::{ChatRequest, EmbedRequest, Embeddings, Response},
+    model::{ChatRequest, Response},
     prompt_cache::PromptCache,
     stream::Framing,
 };
@@ -77,18 +77,6 @@ impl Wire for Bedrock {
         Box::new(decode::Stream::default())
     }
 
-    fn embed_limits(&self) -> Option<EmbedLimits> {
-        None
-    }
-
-    fn encode_embed(&self, _: &EmbedRequest) -> Result<Encoded, Error> {
-        Err(no_embeddings())
-    }
-
-    fn decode_embed(&self, _: &[u8], _: usize) -> Result<Embeddings, Error> {
-        Err(no_embeddings())
-    }
-
     /// Marks go to the models that take them: others refuse a prompt that holds one.
     fn mark(&self, config: &PromptCache, request: &mut ChatRequest) {
         if fields::Family::of(&request.model).takes_marks() {
@@ -115,10 +103,6 @@ impl Wire for Bedrock {
         let name = headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
         error(name, Some(status), body)
     }
-}
-
-fn no_embeddings() -> Error {
-    body::unsupported(NAME, "embed", "OpenAI (and compatible servers), Gemini and Ollama have embeddings")
 }
 
 /// The status that an exception has outside of a stream.
